@@ -1,0 +1,1 @@
+"""Online: snapshot → HTTP. FAISS, ONNX Runtime, FastAPI. Never imports training."""

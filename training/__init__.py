@@ -1,0 +1,1 @@
+"""Offline: dataset → features → graph → model → evaluation → snapshot. Torch lives only here."""
