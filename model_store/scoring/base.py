@@ -1,0 +1,131 @@
+"""What every scoring kind offers: a user from a history, and scores that come as a table of terms.
+
+Axes: `U` users, `I` items, `N` candidates, `n` history length, `T` terms, `E` experts, `M` modalities, `D` width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from model_store.snapshot import Snapshot
+
+Rows = NDArray[np.int32] | NDArray[np.int64]
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SparseScores:
+    """Amounts for some of the items: `rows` sorted, each with its amounts per modality; every other item has none."""
+
+    rows: NDArray[np.int64]  # (n,)
+    amounts: F64  # (n, M)
+
+    def at(self, item_rows: Rows) -> F64:
+        """The amounts of `item_rows` (N,) as (N, M); zero where an item is not listed."""
+        out = np.zeros((len(item_rows), self.amounts.shape[1]))
+        if len(self.rows) == 0:
+            return out
+        found = np.minimum(np.searchsorted(self.rows, item_rows), len(self.rows) - 1)
+        hit = self.rows[found] == item_rows
+        out[hit] = self.amounts[found[hit]]
+        return out
+
+
+@dataclass(frozen=True)
+class UserState:
+    """All that scoring needs of the asking user; made from a history, or read where the user is known.
+
+    `vector` (D,) is the query of the candidate index; `logits` (E,) the user's part of the router; `item_item` what the
+    history's rows of the item-item matrix add up to. Kinds without one of them leave it empty.
+    """
+
+    history_rows: NDArray[np.int32]
+    vector: F32
+    logits: F32
+    item_item: SparseScores
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """The scores of N candidates for one user, as terms.
+
+    `contributions` (N, T) float64; `weights` (N, T) float32, NaN where a term has no gate; `amounts` (N, T, M) float64,
+    signed, in score units, `amounts.sum(-1) == contributions`. A term that the router did not choose is all zero.
+    """
+
+    item_rows: Rows
+    contributions: F64
+    weights: F32
+    amounts: F64
+
+    @property
+    def scores(self) -> F64:
+        """(N,) the sum of every term."""
+        total: F64 = self.contributions.sum(axis=1)
+        return total
+
+
+@dataclass(frozen=True)
+class Because:
+    """What each item of the history carried of one score.
+
+    `exact` (n,) is what the score is linear in; `attributed` (n,) spreads the rest by each item's share in the user vector.
+    Their sum over the history is the score, up to the precision of the stored arrays.
+    """
+
+    history_rows: NDArray[np.int32]
+    exact: F64
+    attributed: F64
+
+
+class Scorer(ABC):
+    """Scores over one snapshot. Holds no state of its own beyond views of the mapped arrays: safe to share by threads."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.terms = list(snapshot.manifest.terms)
+        self.modalities = [modality.name for modality in snapshot.manifest.modalities]
+        self.history_cap = snapshot.manifest.history_cap
+        self.n_items = snapshot.n_items
+
+    @abstractmethod
+    def retrieval_vectors(self) -> NDArray[np.floating]:
+        """(I, D): the vectors whose inner product with `UserState.vector` ranks candidates; (I, 0) where there are none."""
+
+    @abstractmethod
+    def encode_user(self, history_rows: Rows) -> UserState:
+        """The state of a user with this history, oldest first; only the last `history_cap` rows count."""
+
+    def known_user(self, user_row: int) -> UserState:
+        """The state of a user of the snapshot."""
+        return self.encode_user(self.snapshot.history(user_row))
+
+    def candidates_beyond_index(self, state: UserState) -> NDArray[np.int64]:
+        """Rows that the vector index may miss: the item-item neighbours of the history."""
+        return state.item_item.rows
+
+    @abstractmethod
+    def score(self, state: UserState, item_rows: Rows) -> PairScores:
+        """Every term of every candidate; order kept."""
+
+    @abstractmethod
+    def because(self, state: UserState, item_row: int) -> Because:
+        """The history's shares in the score of one item."""
+
+    def score_all(self, state: UserState, *, block: int = 4096) -> F64:
+        """(I,) exact scores of the whole catalogue: the oracle that candidates are measured against."""
+        parts = [
+            self.score(state, np.arange(start, min(start + block, self.n_items))).scores
+            for start in range(0, self.n_items, block)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _capped(self, history_rows: Rows) -> NDArray[np.int32]:
+        return np.ascontiguousarray(history_rows[-self.history_cap :], dtype=np.int32)

@@ -1,0 +1,84 @@
+"""The `item-item` term: a closed-form linear model over the history (EASE with a content prior), as sparse rows.
+
+Axes: `I` items, `n` history length, `M` modalities. Our choice, not MAGNET's (see SPEC: base terms).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.scoring.base import Because, PairScores, Rows, Scorer, SparseScores, UserState
+
+if TYPE_CHECKING:
+    from model_store.snapshot import Snapshot
+
+
+class ItemItemTerm:
+    """`Σ_{j ∈ history} w B_ji`, with each entry of `B` stored split over the modalities (M,)."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._indptr = snapshot.array("item_item_indptr")
+        self._items = snapshot.array("item_item_items")
+        self._values = snapshot.array("item_item_values")
+
+    def gather(self, history_rows: NDArray[np.int32]) -> SparseScores:
+        """The sum of the history's rows of `B`: every item that has an entry, with its amounts per modality."""
+        starts, stops = self._indptr[history_rows], self._indptr[history_rows + 1]
+        lengths = stops - starts
+        if lengths.sum() == 0:
+            return SparseScores(np.zeros(0, np.int64), np.zeros((0, self._values.shape[1])))
+        offsets = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
+        entries = offsets + np.arange(lengths.sum())
+        rows, position = np.unique(self._items[entries], return_inverse=True)
+        values = self._values[entries]
+        amounts = np.stack(
+            [np.bincount(position, weights=values[:, m], minlength=len(rows)) for m in range(values.shape[1])], axis=1
+        )
+        return SparseScores(rows.astype(np.int64), amounts)
+
+    def per_history_item(self, history_rows: NDArray[np.int32], item_row: int) -> NDArray[np.float64]:
+        """(n,): `w B_ji` for each item j of the history."""
+        out = np.zeros(len(history_rows))
+        for position, row in enumerate(history_rows):
+            start, stop = int(self._indptr[row]), int(self._indptr[row + 1])
+            hit = np.flatnonzero(self._items[start:stop] == item_row)
+            if len(hit):
+                out[position] = self._values[start + hit[0]].astype(np.float64).sum()
+        return out
+
+
+def no_item_item(n_modalities: int) -> SparseScores:
+    """The empty sum, for snapshots without the term and users without a history."""
+    return SparseScores(np.zeros(0, np.int64), np.zeros((0, n_modalities)))
+
+
+class ItemItemScorer(Scorer):
+    """Scoring kind `item-item`: the one term is the closed form itself."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(snapshot)
+        self._item_item = ItemItemTerm(snapshot)
+
+    def retrieval_vectors(self) -> NDArray[np.floating]:
+        """(I, 0): candidates come from the matrix itself."""
+        return np.zeros((self.n_items, 0), np.float32)
+
+    def encode_user(self, history_rows: Rows) -> UserState:
+        """A user is the sum of the history's rows."""
+        rows = self._capped(history_rows)
+        empty = np.zeros(0, np.float32)
+        return UserState(rows, empty, empty, self._item_item.gather(rows))
+
+    def score(self, state: UserState, item_rows: Rows) -> PairScores:
+        """One term, without a gate."""
+        amounts = state.item_item.at(item_rows)[:, None, :]
+        contributions = amounts.sum(axis=2)
+        return PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
+
+    def because(self, state: UserState, item_row: int) -> Because:
+        """Exact: the score is a sum over the history."""
+        exact = self._item_item.per_history_item(state.history_rows, item_row)
+        return Because(state.history_rows, exact, np.zeros_like(exact))

@@ -1,0 +1,183 @@
+"""Scoring kind `pair`: MAGNET's mixture of structured experts, routed per user-item pair.
+
+Axes: `I` items, `N` candidates, `n` history length, `E` experts, `M` modalities, `D` width, `W` residual width.
+
+    s(u,i)     = item-item(u,i) + Σ_{e ∈ TopK} g_e(u,i) s_e(u,i)
+    s_e(u,i)   = κ_e Σ_m ω_em ⟨u, V^m_i − [r_e ≠ ∅] V^{r_e}_i A_{r_e,m}⟩ + ⟨η_e tanh(u W_e), φ_e(i)⟩
+    ℓ_e(u,i)   = a_e(u) + c_e(i) + Σ_m γ_em tanh(z_m(u,i) / 3),   g = softmax over the top K of ℓ
+
+`V^m_i` are the parts of the item's vector (their sum is the vector that candidates are retrieved by), `z_m` is the
+part's inner product with the user, standardised over the catalogue in closed form from its mean and covariance.
+A complementary expert reads the others' parts after removing what its modality `r_e` predicts of them (ridge map `A`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.scoring.base import F32, F64, Because, PairScores, Rows, Scorer, SparseScores, UserState
+from model_store.scoring.item_item import ItemItemTerm, no_item_item
+
+if TYPE_CHECKING:
+    from model_store.snapshot import Snapshot
+
+# An expert that would have to read at least this share of its template from missing modalities is not eligible.
+MISSING_SHARE = 0.5
+_NEVER = np.float32(-1e9)
+
+
+class PairScorer(Scorer):
+    """MAGNET over the stored arrays; terms are `item-item` (where the snapshot has it), then the experts."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(snapshot)
+        self._parts = snapshot.array("item_parts")
+        self._history = snapshot.array("item_history")
+        self._item_logits = snapshot.array("item_logits")
+        self._item_experts = snapshot.array("item_experts")
+        self._present = snapshot.array("item_present")
+        self._item_item = ItemItemTerm(snapshot) if snapshot.has("item_item_indptr") else None
+        self.top_k = snapshot.manifest.top_k_experts
+
+        def parameter(name: str) -> F32:
+            return np.asarray(snapshot.parameter(name), dtype=np.float32)
+
+        self.mix = parameter("expert_mix")  # ω (E, M)
+        self.gain = parameter("expert_gain")  # κ (E,)
+        self.template = parameter("expert_template")  # π (E, M)
+        self.removes = np.asarray(snapshot.parameter("expert_removes"), dtype=np.int64)  # r (E,), -1 for none
+        self.residual_maps = parameter("residual_maps")  # A (M, M, D, D): from modality, to modality
+        self.pair_weights = parameter("pair_weights")  # γ (E, M)
+        self.part_mean = parameter("part_mean")  # (M, D)
+        self.part_covariance = parameter("part_covariance")  # (M, D, D)
+        self.expert_maps = parameter("expert_maps")  # W (E, D, W)
+        self.expert_scale = parameter("expert_scale")  # η (E,)
+        self._router = {name: parameter(f"user_router_{name}") for name in ("mean", "scale", "w1", "b1", "w2", "b2")}
+
+    # -- the user ---------------------------------------------------------------------------------------------
+
+    def encode_user(self, history_rows: Rows) -> UserState:
+        """`u` = the normalised sum of the history's rows of `Q`; an empty history gives the zero vector."""
+        rows = self._capped(history_rows)
+        total = self._history[rows].astype(np.float32).sum(axis=0)
+        vector = total / max(float(np.linalg.norm(total)), 1e-12)
+        return UserState(rows, vector, self.user_logits(rows), self._gather(rows))
+
+    def known_user(self, user_row: int) -> UserState:
+        """As `encode_user`, from the precomputed vectors."""
+        rows = self._capped(self.snapshot.history(user_row))
+        vector = self.snapshot.array("user_vectors")[user_row].astype(np.float32)
+        logits = self.snapshot.array("user_logits")[user_row].astype(np.float32)
+        return UserState(rows, vector, logits, self._gather(rows))
+
+    def user_logits(self, history_rows: NDArray[np.int32]) -> F32:
+        """`a(u)` (E,): two small layers over what a user is (`user_features`)."""
+        router = self._router
+        x = (self.user_features(history_rows) - router["mean"]) / router["scale"]
+        hidden = np.tanh(x @ router["w1"] + router["b1"])
+        logits: F32 = hidden @ router["w2"] + router["b2"]
+        return logits
+
+    def user_features(self, history_rows: NDArray[np.int32]) -> F32:
+        """(1 + 2M,): log length, then per modality coherence and the share of the history that has it.
+
+        Coherence is the mean cosine between two different items' parts, in closed form from the norm of their sum:
+        users who choose by looks have visually coherent histories.
+        """
+        parts = self._parts[history_rows].astype(np.float32)
+        present = self._present[history_rows]
+        norms = np.linalg.norm(parts, axis=2, keepdims=True)
+        units = np.where(present[:, :, None], parts / np.maximum(norms, 1e-12), 0.0)
+        count = present.sum(axis=0).astype(np.float32)
+        pairs = count * (count - 1)
+        coherence = (np.square(units.sum(axis=0)).sum(axis=1) - count) / np.maximum(pairs, 1.0)
+        coherence = np.where(pairs > 0, coherence, 0.0)
+        share = count / max(len(history_rows), 1)
+        return np.concatenate(([np.log1p(len(history_rows))], coherence, share)).astype(np.float32)
+
+    def _gather(self, rows: NDArray[np.int32]) -> SparseScores:
+        return no_item_item(len(self.modalities)) if self._item_item is None else self._item_item.gather(rows)
+
+    # -- the pair ---------------------------------------------------------------------------------------------
+
+    def retrieval_vectors(self) -> NDArray[np.floating]:
+        """(I, D) float32: the sum of each item's parts."""
+        vectors: NDArray[np.floating] = self._parts.astype(np.float32).sum(axis=1)
+        return vectors
+
+    def score(self, state: UserState, item_rows: Rows) -> PairScores:
+        """Every term of every candidate."""
+        parts = self._parts[item_rows].astype(np.float32)
+        amounts, part_scores = self._expert_amounts(state.vector, parts, item_rows)
+        gates = self.gate(state, item_rows, part_scores)
+        routed = gates[:, :, None] * amounts
+        weights = gates.astype(np.float32)
+        if self._item_item is not None:
+            base = state.item_item.at(item_rows)[:, None, :]
+            routed = np.concatenate([base, routed], axis=1)
+            weights = np.concatenate([np.full((len(item_rows), 1), np.nan, np.float32), weights], axis=1)
+        return PairScores(item_rows, routed.sum(axis=2), weights, routed)
+
+    def gate(self, state: UserState, item_rows: Rows, part_scores: F32) -> F64:
+        """`g` (N, E): the router's weights, zero outside the top K, summing to 1."""
+        mean = self.part_mean @ state.vector
+        deviation = np.sqrt(np.einsum("d,mde,e->m", state.vector, self.part_covariance, state.vector) + 1e-12)
+        present = self._present[item_rows]
+        cues = np.tanh((part_scores - mean) / (3.0 * deviation)) * present
+        logits = state.logits + self._item_logits[item_rows].astype(np.float32) + cues @ self.pair_weights.T
+        logits = np.where(self.eligible(present), logits, _NEVER)
+        chosen = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
+        kept = np.take_along_axis(logits, chosen, axis=1).astype(np.float64)
+        kept = np.exp(kept - kept[:, :1])
+        gates = np.zeros(logits.shape)
+        np.put_along_axis(gates, chosen, kept / kept.sum(axis=1, keepdims=True), axis=1)
+        return gates
+
+    def eligible(self, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(N, E): which experts may be chosen for an item with these modalities (N, M)."""
+        missing = (~present).astype(np.float32) @ self.template.T
+        able = missing < MISSING_SHARE
+        able[~able.any(axis=1)] = True
+        return able
+
+    def _expert_amounts(self, vector: F32, parts: F32, item_rows: Rows) -> tuple[F64, F32]:
+        """Each expert's score split over modalities (N, E, M), and the part scores `⟨u, V^m⟩` (N, M)."""
+        part_scores: F32 = parts @ vector
+        linear = np.repeat(part_scores[:, None, :], len(self.mix), axis=1)  # (N, E, M)
+        for expert, removed in enumerate(self.removes):
+            if removed >= 0:
+                predicted = self.residual_maps[removed] @ vector  # (M, D)
+                linear[:, expert] -= parts[:, removed] @ predicted.T
+        user_experts = self.expert_scale[:, None] * np.tanh(np.einsum("d,edw->ew", vector, self.expert_maps))
+        residual = np.einsum("new,ew->ne", self._item_experts[item_rows].astype(np.float32), user_experts)
+        amounts = self.mix * (self.gain[:, None] * linear + residual[:, :, None])
+        return amounts.astype(np.float64), part_scores
+
+    def because(self, state: UserState, item_row: int) -> Because:
+        """Exact for `item-item` and the experts' linear parts (gates and the user's norm held); the rest attributed."""
+        rows = np.array([item_row])
+        parts = self._parts[rows].astype(np.float32)
+        _, part_scores = self._expert_amounts(state.vector, parts, rows)
+        gates = self.gate(state, rows, part_scores)[0]
+        direction = np.zeros(parts.shape[2])
+        for expert in np.flatnonzero(gates):
+            removed = self.removes[expert]
+            read = (
+                parts[0]
+                if removed < 0
+                else parts[0] - np.einsum("d,mde->me", parts[0, removed], self.residual_maps[removed])
+            )
+            direction += gates[expert] * self.gain[expert] * (self.mix[expert] @ read)
+        history = self._history[state.history_rows].astype(np.float64)
+        norm = max(float(np.linalg.norm(history.sum(axis=0))), 1e-12)
+        exact = history @ direction / norm
+        routed_residual = float(
+            self.score(state, rows).scores[0] - state.item_item.at(rows).sum() - direction @ state.vector
+        )
+        attributed = routed_residual * (history @ state.vector) / norm
+        if self._item_item is not None:
+            exact = exact + self._item_item.per_history_item(state.history_rows, item_row)
+        return Because(state.history_rows, exact, attributed)
