@@ -1,0 +1,61 @@
+# Every target does its own set-up. `make help` lists them.
+
+SHELL := bash
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# The demo: your own dataset directory, the service's port, the seed of catalogue and training.
+DATA ?=
+PORT ?= 8000
+SEED ?= 0
+DEMO_DATA = $(or $(DATA),demo/data)
+
+# The first of these that is Python 3.11 or newer (a pyenv shim may exist and not run, so each is asked).
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	"$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
+
+.PHONY: help install demo test test-full check test-needs docs clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## create .venv with everything for training, serving and developing
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer with the venv module found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	@echo "installing into $(VENV): some minutes the first time"
+	$(BIN)/python -m pip install --editable '.[train,serve,dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## train on the demo catalogue and serve it; DATA=dir for your own data, PORT=8000, SEED=0
+	@! (: < /dev/tcp/127.0.0.1/$(PORT)) 2>/dev/null || { echo "port $(PORT) is in use; name a free one: make demo PORT=8001" >&2; exit 1; }
+ifeq ($(DATA),)
+	$(BIN)/magnet-train demo-data --out $(DEMO_DATA) --seed $(SEED)
+endif
+	$(BIN)/magnet-train run --data "$(DEMO_DATA)" --model magnet --store demo/store --out demo/run --seed $(SEED)
+	exec $(BIN)/magnet-serve --store demo/store --port $(PORT) --announce
+
+check: $(INSTALLED) ## lint, format, types and import contracts, without the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check test-needs ## everything CI checks: `make check` and all tests but the slow ones
+	$(BIN)/pytest -m "not slow"
+
+test-full: check test-needs ## `make test` with the slow tests
+	$(BIN)/pytest
+
+test-needs:
+	@tests/support/install-test-needs
+
+docs: $(INSTALLED) ## rewrite the parts of README.md and CONTRIBUTING.md that follow from the code
+	$(BIN)/python -m tests.support.docs
+
+clean: ## remove what make has made: .venv, caches, build output, demo/ (runs and the store stay)
+	rm -rf $(VENV) build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find model_store training service tests -name __pycache__ -type d -prune -exec rm -rf {} +

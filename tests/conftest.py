@@ -1,0 +1,30 @@
+"""What every test shares: one thread per numeric library, and where the development data sets are."""
+
+import os
+
+# Before anything imports NumPy, FAISS or torch: these are read once, at load. One thread keeps sums in one order, so
+# that tests are reproducible, and keeps a two-core machine from being oversubscribed by servers that tests start.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+from pathlib import Path  # noqa: E402  (after the environment is set)
+
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Directory of the development data sets (`baby/`, `movielens/`); skips the test where they are absent."""
+    directory = Path(os.environ.get("MAGNET_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not (directory / "baby" / "baby.inter").exists():
+        pytest.skip(f"development data not found at {directory}: set MAGNET_SHARED_DATA to where it is")
+    return directory
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever asks for `shared_data`, so that `-m "not shared_data"` leaves exactly those out."""
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.shared_data)
