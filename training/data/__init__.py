@@ -1,0 +1,1 @@
+"""Datasets: readers of directories, splits, and the generated demo catalogue."""
