@@ -1,0 +1,1 @@
+"""Graphs over users and items: normalisation, content neighbours, pseudo-edges; each exactly once."""
