@@ -1,9 +1,30 @@
-"""The item table in memory: what is known about every item besides who took it."""
+"""The item table: what is known about every item besides who took it."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from training.data.delimited import COMMA, read_delimited
+from training.data.parquet import read_parquet
+from training.data.tables import Column, Table
+from training.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = (
+    Column(("item_id", "itemID"), "id", required=True),
+    Column(("title",), "text"),
+    Column(("categories",), "text"),
+    Column(("description",), "text"),
+    Column(("image",), "text"),
+)
+"""What an item table may say; `itemID` is MMRec's name."""
+PICTURE_FOLDERS = ("images", "posters")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -19,3 +40,89 @@ class ItemTable:
     def __len__(self) -> int:
         """Return I."""
         return len(self.item_ids)
+
+
+def find_items(directory: Path) -> Path | None:
+    """Return the item table's file, None where there is none. Raises DatasetError on two."""
+    found = [path for path in (directory / "items.csv", directory / "items.parquet") if path.is_file()]
+    if len(found) > 1:
+        raise DatasetError(directory, "expected one item table, found items.csv and items.parquet")
+    return found[0] if found else None
+
+
+def read_items(path: Path) -> ItemTable:
+    """Read an item table; its order is the order of item rows. Raises DatasetError on anything malformed."""
+    table = read_parquet(path, COLUMNS) if path.suffix == ".parquet" else read_delimited(path, COLUMNS, COMMA)
+    codes, item_ids = table.ids("item_id")
+    if len(item_ids) != len(codes):
+        counts = np.bincount(codes)
+        first, second = np.flatnonzero(codes == np.argmax(counts > 1))[:2].tolist()
+        raise table.error(
+            f"expected every id once, found {item_ids[codes[first]]!r} already at {table.place_of(first)}",
+            "item_id",
+            second,
+        )
+    unknown: list[str | None] = [None] * len(codes)
+    categories = table.texts("categories") if "categories" in table else unknown
+    return ItemTable(
+        item_ids=item_ids,
+        titles=table.texts("title") if "title" in table else unknown,
+        categories=[_categories(text) for text in categories],
+        descriptions=table.texts("description") if "description" in table else unknown,
+        images=_named_pictures(table) if "image" in table else pictures_by_id(path.parent, item_ids),
+    )
+
+
+def bare_items(directory: Path, item_ids: list[str]) -> ItemTable:
+    """Return a table of items of which nothing but the id, and perhaps a picture in `directory`, is known."""
+    unknown: list[str | None] = [None] * len(item_ids)
+    return ItemTable(item_ids, unknown, [()] * len(item_ids), unknown, pictures_by_id(directory, item_ids))
+
+
+def with_more_items(items: ItemTable, more: ItemTable) -> ItemTable:
+    """Return `items` followed by `more`."""
+    return ItemTable(
+        items.item_ids + more.item_ids,
+        items.titles + more.titles,
+        items.categories + more.categories,
+        items.descriptions + more.descriptions,
+        items.images + more.images,
+    )
+
+
+def pictures_by_id(directory: Path, item_ids: list[str]) -> list[Path | None]:
+    """Return each item's `images/{item_id}.jpg|jpeg|png|webp` (or in `posters/`), None where there is none.
+
+    Names are looked up in a listing, never joined to a path, so an id with slashes cannot lead out of the folder.
+    """
+    pictures: dict[str, Path] = {}
+    for folder in (directory / name for name in PICTURE_FOLDERS):
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if path.suffix.lower() in PICTURE_SUFFIXES:
+                    best = pictures.get(path.stem)
+                    if best is None or (best.parent == folder and _preference(path) < _preference(best)):
+                        pictures[path.stem] = path
+    return [pictures.get(item_id) for item_id in item_ids]
+
+
+def _preference(path: Path) -> tuple[int, str]:
+    return PICTURE_SUFFIXES.index(path.suffix.lower()), path.name
+
+
+def _named_pictures(table: Table) -> list[Path | None]:
+    directory = table.path.parent
+    named = [None if name is None else directory / name for name in table.texts("image")]
+    pictures = [path if path is not None and path.is_file() else None for path in named]
+    absent = [record for record, path in enumerate(named) if path is not None and pictures[record] is None]
+    if absent:
+        logger.warning(
+            "%s: %d pictures named in the item table are not there and count as missing, the first is %s at %s",
+            *(table.path, len(absent), named[absent[0]], table.place_of(absent[0])),
+        )
+    return pictures
+
+
+def _categories(text: str | None) -> tuple[str, ...]:
+    names = (name.strip() for name in (text or "").split("|"))
+    return tuple(dict.fromkeys(name for name in names if name))
