@@ -1,7 +1,7 @@
 """Which item stands in which row: the one rule that ties item table, feature arrays and interactions together.
 
-1. With an item table, rows follow its order, and so do those of feature arrays. Items that only the interactions know come
-   after it; an array may stop at the table's end, they have no features then.
+1. With an item table, rows follow its order, and so do those of feature arrays. Items that only the interactions know
+   come after it; an array may stop at the table's end, they have no features then.
 2. Without one, foreign feature arrays align by number as in MMRec: ids are the integers 0..n-1 and the row is the id.
 3. Without either, integers 0..n-1 still keep their number; all other ids take rows in order of first appearance, and so
    do the arrays that `magnet-train features` made from pictures (they have a sidecar).

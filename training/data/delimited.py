@@ -1,7 +1,7 @@
 """Delimited text files (`.csv`, `.inter`): Arrow reads them in bulk.
 
-Arrow is fast and says too little about where a file is broken, so after a failure `complain` walks the file with the csv
-module and names line and column.
+Arrow is fast and says too little about where a file is broken, so after a failure `complain` walks the file with the
+csv module and names line and column.
 """
 
 from __future__ import annotations
