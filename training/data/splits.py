@@ -39,7 +39,7 @@ class Split:
     train_order: NDArray[np.int64] | None
     """(train.nnz,) rank in time of every stored entry of `train`, over all users; None where the data have no times."""
     cold_items: NDArray[np.bool_]
-    """(I,) items that the split itself keeps out of train: those `cold-items` holds out, the later ones of `global-time`."""
+    """(I,) items that the split itself keeps out of train: held out by `cold-items`, too new under `global-time`."""
     name: str
     seed: int
     duplicates: int = 0
@@ -210,7 +210,8 @@ def _matrix(positives: Positives, chosen: NDArray[np.bool_]) -> PartMatrix:
     """Positives are sorted by (user, item), so a selection of them is a CSR matrix as it stands."""
     item_row = positives.item_row[chosen]
     counts = np.bincount(positives.user_row[chosen], minlength=positives.n_users)
-    index_type = np.int32 if len(item_row) <= np.iinfo(np.int32).max else np.int64  # SciPy wants one for both arrays
-    indptr = np.append(0, np.cumsum(counts)).astype(index_type)
+    indptr: NDArray[np.int32 | np.int64] = np.append(0, np.cumsum(counts))
+    if len(item_row) <= np.iinfo(np.int32).max:
+        indptr = indptr.astype(np.int32)  # else SciPy widens the indices, as it wants one type for both
     ones = np.ones(len(item_row), dtype=np.float32)
     return sp.csr_array((ones, item_row, indptr), shape=(positives.n_users, positives.n_items))
