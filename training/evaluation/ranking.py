@@ -1,0 +1,127 @@
+"""Full ranking: every item is a candidate, none is sampled.
+
+n users of a block, I items, k length of the lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from training.errors import TrainingError
+from training.evaluation.metrics import NOT_RANKED
+
+ScoreBlock = Callable[[NDArray[np.int64]], NDArray[np.floating]]
+"""User rows (n,) to their scores of all items (n, I). `-inf` marks an item that is never shown; NaN is an error."""
+
+
+def rank_users(
+    score_block: ScoreBlock,
+    user_rows: NDArray[np.int64],
+    seen: sparse.csr_array,
+    *,
+    k: int = 50,
+    candidates: NDArray[np.bool_] | None = None,
+    block: int = 512,
+) -> NDArray[np.int32]:
+    """The k best items of every user, best first; equal scores are ordered by item row.
+
+    Args:
+        score_block: the model.
+        user_rows: (N,) whom to rank for.
+        seen: (U, I) interactions whose items are not candidates for that user: the training ones [MMRec's rule: in the
+            test, validation positives stay candidates].
+        k: length of the lists.
+        candidates: (I,) which items may be ranked at all; all where omitted.
+        block: users scored at once.
+
+    Returns:
+        (N, k) item rows, -1 where a user has fewer than k candidates.
+
+    Raises:
+        TrainingError: the scores have the wrong shape or hold NaN.
+
+    """
+    ranked = np.full((len(user_rows), k), -1, dtype=np.int32)
+    for start, scores in _masked_blocks(score_block, user_rows, seen, candidates, block):
+        best = _best(scores, min(k, scores.shape[1]))
+        shown = np.take_along_axis(scores, best, axis=1) > -np.inf
+        ranked[start : start + len(scores), : best.shape[1]] = np.where(shown, best, -1)
+    return ranked
+
+
+def rank_positives(
+    score_block: ScoreBlock,
+    positives: sparse.csr_array,
+    seen: sparse.csr_array,
+    user_rows: NDArray[np.int64],
+    *,
+    block: int = 512,
+) -> NDArray[np.int32]:
+    """(P,) the exact 0-based rank of every positive among all candidates, without making lists.
+
+    The ranks are those of `rank_users` with k = I, at the cost of one comparison per positive and item: what a search
+    over settings on a validation split should use.
+
+    Args:
+        score_block: the model.
+        positives: (N, I) held-out positives of `user_rows`, in that order.
+        seen: (U, I) interactions that are no candidates.
+        user_rows: (N,) whom to rank for.
+        block: users scored at once.
+
+    """
+    ranks = np.empty(positives.nnz, dtype=np.int32)
+    items = np.arange(positives.shape[1])
+    for start, scores in _masked_blocks(score_block, user_rows, seen, None, block):
+        first, last = positives.indptr[start], positives.indptr[start + len(scores)]
+        owner = np.repeat(np.arange(len(scores)), np.diff(positives.indptr[start : start + len(scores) + 1]))
+        for chunk in range(first, last, 512):
+            part = slice(chunk, min(chunk + 512, last))
+            rows = owner[chunk - first : part.stop - first]
+            item = positives.indices[part, None]
+            of_users = scores[rows]
+            own = np.take_along_axis(of_users, item, axis=1)
+            ahead = (of_users > own).sum(axis=1) + ((of_users == own) & (items < item)).sum(axis=1)
+            ranks[part] = np.where(own[:, 0] > -np.inf, ahead, NOT_RANKED)
+    return ranks
+
+
+def _masked_blocks(
+    score_block: ScoreBlock,
+    user_rows: NDArray[np.int64],
+    seen: sparse.csr_array,
+    candidates: NDArray[np.bool_] | None,
+    block: int,
+) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """Start of each block of users and its (n, I) scores, `-inf` for whatever is no candidate."""
+    for start in range(0, len(user_rows), block):
+        rows = user_rows[start : start + block]
+        scores = np.array(score_block(rows))  # a copy: it is masked below
+        if scores.shape != (len(rows), seen.shape[1]):
+            raise TrainingError(f"expected scores of shape {(len(rows), seen.shape[1])}, found {scores.shape}")
+        if np.isnan(scores).any():
+            place, item = np.argwhere(np.isnan(scores))[0]
+            raise TrainingError(f"the model scores user row {rows[place]}, item row {item} with NaN")
+        masked = seen[rows]
+        scores[np.repeat(np.arange(len(rows)), np.diff(masked.indptr)), masked.indices] = -np.inf
+        if candidates is not None:
+            scores[:, ~candidates] = -np.inf
+        yield start, scores
+
+
+def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """(n, k) columns of the k highest scores, best first, ties by column; order among `-inf` is unspecified."""
+    best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
+    found = np.take_along_axis(scores, best, axis=1)
+    last = found.min(axis=1, keepdims=True)
+    # argpartition picks any of the items that tie for the last place: choose the lowest rows there
+    tied = np.count_nonzero(scores == last, axis=1) > np.count_nonzero(found == last, axis=1)
+    for row in np.flatnonzero(tied & (last[:, 0] > -np.inf)):
+        ahead = np.flatnonzero(scores[row] > last[row])
+        best[row] = np.concatenate([ahead, np.flatnonzero(scores[row] == last[row])[: k - len(ahead)]])
+    found = np.take_along_axis(scores, best, axis=1)
+    return np.take_along_axis(best, np.lexsort((best, -found), axis=1), axis=1)
