@@ -1,0 +1,173 @@
+"""The store: published snapshots, and the pointer that says which one is served.
+
+Reading takes no lock and writes nothing, so a read-only mount will do. Promoting, rolling back and pruning take the
+store's lock; each is valid at every moment, whatever kills it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store.errors import SnapshotCorrupt, SnapshotNotFound, StoreError
+from model_store.files import remove_tree, storage_errors, sync
+from model_store.lock import locked, try_lock
+from model_store.manifest import Manifest
+from model_store.pointer import Move, move, read_current, read_moves, way_back
+from model_store.seal import is_snapshot_id
+from model_store.snapshot import Snapshot, Verification, read_manifest
+from model_store.write import LOCK, SNAPSHOTS, STAGING, STAGING_LOCK_SUFFIX, make_read_only
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """One line of the store's listing; `manifest` is None, and `problem` says why, where it cannot be read."""
+
+    snapshot: str
+    is_current: bool
+    manifest: Manifest | None
+    problem: str | None
+
+
+class Store:
+    """A directory of snapshots."""
+
+    def __init__(self, root: Path, *, lock_timeout: float = 30.0) -> None:
+        """Nothing is read or made here; `lock_timeout` (seconds) bounds the wait for other writers."""
+        self.root, self._lock_timeout = root, lock_timeout
+
+    def snapshots(self) -> list[StoredSnapshot]:
+        """Every published snapshot, newest first, damaged ones too; only manifests are read."""
+        try:
+            current = self.current()
+        except SnapshotCorrupt:
+            current = None
+        listed = []
+        for name in self._ids():
+            try:
+                with storage_errors(f"reading {name}"):
+                    listed.append(StoredSnapshot(name, name == current, read_manifest(self._path(name)), None))
+            except StoreError as error:
+                listed.append(StoredSnapshot(name, name == current, None, str(error)))
+        return sorted(listed, key=_newest_first)
+
+    def current(self) -> str | None:
+        """The id that CURRENT holds, None before the first promotion; raises SnapshotCorrupt if it holds no id."""
+        return read_current(self.root)
+
+    def open(self, snapshot: str | None = None, *, verify: Verification = "hash") -> Snapshot:
+        """Open a snapshot, or the current one; raises as `Snapshot.open`."""
+        if snapshot is not None:
+            return Snapshot.open(self._path(snapshot), verify)
+        while True:
+            if (current := self.current()) is None:
+                raise SnapshotNotFound(f"{self.root}: no snapshot was promoted yet")
+            try:
+                return Snapshot.open(self._path(current), verify)
+            except StoreError:
+                if self.current() == current:  # else it moved on while we were reading, and pruning came after it
+                    raise
+
+    def verify(self, snapshot: str) -> None:
+        """Read every byte of a snapshot; raises what is wrong with it."""
+        self.open(snapshot, verify="hash")
+
+    def promote(self, snapshot: str) -> None:
+        """Verify a snapshot and make it the current one; raises what is wrong with it, and then nothing has moved."""
+        with self._locked():
+            path = self._path(snapshot)
+            Snapshot.open(path)
+            with storage_errors(f"promoting {path}"), suppress(PermissionError):
+                make_read_only(path)  # already so, unless its publisher was killed after the rename
+            previous = self._current_if_readable()
+            if previous != snapshot:
+                move(self.root, Move("promote", snapshot, previous, time.time()))
+
+    def rollback(self) -> str:
+        """Make the snapshot current that was so before, passing over missing and damaged ones; its id.
+
+        Again goes further back. Raises SnapshotNotFound if there is none left, and then nothing has moved.
+        """
+        with self._locked():
+            current = self._current_if_readable()
+            for candidate in way_back(read_moves(self.root, current), current):
+                try:
+                    Snapshot.open(self._path(candidate))
+                except StoreError:
+                    continue
+                move(self.root, Move("rollback", candidate, current, time.time()))
+                return candidate
+        raise SnapshotNotFound(f"{self.root}: no earlier snapshot to roll back to")
+
+    def prune(self, keep: int) -> list[str]:
+        """Remove all but the current snapshot and the `keep` most recently published or promoted others; their ids.
+
+        Also removes what dead writers left in staging. Processes that have a removed snapshot open keep reading it.
+        """
+        if keep < 0:
+            raise StoreError(f"keep: expected 0 or more, found {keep}")
+        with self._locked():
+            current = self.current()
+            promoted = {entry.snapshot: entry.time for entry in read_moves(self.root, current)}
+            others = [name for name in self._ids() if name != current]
+            others.sort(key=lambda name: max(self._path(name).stat().st_mtime, promoted.get(name, 0.0)), reverse=True)
+            with storage_errors(f"pruning {self.root}"):
+                for name in others[keep:]:
+                    self._remove(name)
+                self._clean_staging()
+        return others[keep:]
+
+    def _remove(self, name: str) -> None:
+        staging = self.root / STAGING
+        staging.mkdir(exist_ok=True)
+        path, doomed = self._path(name), staging / f"removed-{name}"
+        remove_tree(doomed)
+        path.chmod(0o700)  # a folder that changes its parent has to be writable
+        path.rename(doomed)
+        sync(path.parent)
+        remove_tree(doomed)
+
+    def _clean_staging(self) -> None:
+        staging = self.root / STAGING
+        if not staging.is_dir():
+            return
+        held = set()
+        for file in staging.glob(f"*{STAGING_LOCK_SUFFIX}"):
+            if (descriptor := try_lock(file)) is None:
+                held.add(file.name.removesuffix(STAGING_LOCK_SUFFIX))
+            else:
+                file.unlink(missing_ok=True)
+                os.close(descriptor)
+        for folder in staging.iterdir():
+            if folder.is_dir() and folder.name not in held:
+                remove_tree(folder)
+
+    def _ids(self) -> list[str]:
+        with storage_errors(f"reading {self.root}"):
+            try:
+                return sorted(path.name for path in (self.root / SNAPSHOTS).iterdir() if is_snapshot_id(path.name))
+            except FileNotFoundError:
+                return []
+
+    def _path(self, snapshot: str) -> Path:
+        if not is_snapshot_id(snapshot):
+            raise SnapshotNotFound(f"expected a snapshot id (32 hexadecimal digits), found {snapshot[:80]!r}")
+        return self.root / SNAPSHOTS / snapshot
+
+    def _current_if_readable(self) -> str | None:
+        try:
+            return self.current()
+        except SnapshotCorrupt:
+            return None
+
+    def _locked(self) -> AbstractContextManager[None]:
+        if not self.root.is_dir():
+            raise SnapshotNotFound(f"{self.root}: expected a store, found nothing")
+        return locked(self.root / LOCK, self._lock_timeout)
+
+
+def _newest_first(entry: StoredSnapshot) -> tuple[float, str]:
+    return (-entry.manifest.created_at.timestamp() if entry.manifest else 0.0, entry.snapshot)
