@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from model_store.errors import SnapshotCorrupt, StoreFull, StoreUnusable
 
@@ -38,12 +39,16 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write `path` so that a reader, or a crash, sees either the old content or the new, never a part."""
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` at the end of the block: a reader, or a crash, sees old or new.
+
+    An exception inside the block leaves the old file.
+    """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
@@ -53,6 +58,12 @@ def replace_file(path: Path, content: bytes) -> None:
             Path(temporary).unlink()
         raise
     sync(path.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `path` at once, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def sha256(path: Path) -> str:

@@ -75,8 +75,7 @@ def from_bytes(data: bytes, where: str = MANIFEST_FILE) -> Manifest:
 
 def _lines(fields: dict[str, object]) -> bytes:
     rows = [
-        f"{json.dumps(key)}:{json.dumps(fields[key], sort_keys=True, ensure_ascii=False, allow_nan=False)}"
-        for key in sorted(fields)
+        f"{json.dumps(key)}:{json.dumps(fields[key], ensure_ascii=False, allow_nan=False)}" for key in sorted(fields)
     ]
     return ("{\n" + ",\n".join(rows) + "\n}\n").encode()
 

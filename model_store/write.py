@@ -171,7 +171,7 @@ class SnapshotWriter:
                 producer=f"magnet-rec {VERSION}",
                 n_users=self._n_users,
                 n_items=self._n_items,
-                arrays=self._arrays,
+                arrays=dict(sorted(self._arrays.items())),
                 files={name: FileInfo.model_validate(info) for name, info in files.items()},
             )
         except ValueError as error:
