@@ -88,7 +88,7 @@ class ArrayInfo(_Part):
     """Path below the snapshot, always `arrays/<name>.npy`."""
     dtype: DType
     """NumPy's type string, little-endian."""
-    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    shape: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=8)
     """Shape, C order."""
 
 

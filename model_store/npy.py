@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +55,8 @@ def open_mapped(path: Path, info: ArrayInfo) -> NDArray[Any]:
         content = dtype.itemsize * int(np.prod(shape, dtype=object))
         if size != offset + content:
             raise SnapshotCorrupt(info.file, f"{offset + content} bytes for {dtype.str} {shape}", f"{size} bytes")
-        os.lseek(file.fileno(), 0, os.SEEK_SET)
-        mapped = np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape, order="C")
+        try:
+            mapped = np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape, order="C")
+        except (ValueError, OverflowError) as error:
+            raise SnapshotCorrupt(info.file, "a shape that NumPy can hold", f"{shape}: {error}"[:200]) from error
     return mapped.view(np.ndarray)

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model_store import npy
 from model_store.errors import InvalidContent, SnapshotCorrupt, StoreError
@@ -85,9 +85,9 @@ class SnapshotWriter:
     def add_parameters(self, parameters: dict[str, NDArray[Any]]) -> None:
         """Store the model's parameters, all in one call."""
         path = self._new_file(PARAMETERS_FILE)
-        contiguous = {name: np.ascontiguousarray(parameters[name]) for name in sorted(parameters)}
+        content = save({name: np.ascontiguousarray(parameters[name]) for name in sorted(parameters)})
         with storage_errors(f"writing {PARAMETERS_FILE}"):
-            save_file(contiguous, path)
+            path.write_bytes(content)
 
     def add_users(self, user_ids: Sequence[str]) -> None:
         """Store the users' ids in row order; raises InvalidContent for a duplicate or impossible one."""

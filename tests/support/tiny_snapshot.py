@@ -1,4 +1,4 @@
-"""A small, valid, random `pair` snapshot for tests of whatever reads snapshots.
+"""Small, valid, random snapshots for tests of whatever reads snapshots or keeps them.
 
 Axes: `U` users, `I` items, `M` modalities, `D` width, `E` experts, `W` residual width.
 """
@@ -103,6 +103,48 @@ def write_tiny_pair_snapshot(
         return writer.publish()
 
 
+def write_tiny_popularity_snapshot(root: Path, *, seed: int = 0, n_users: int = 4, n_items: int = 6) -> str:
+    """As `write_tiny_pair_snapshot`, of the smallest kind: for tests that care for files and not for scores."""
+    rng = np.random.default_rng(seed)
+    catalogue = tiny_catalogue(rng, n_users, max(n_items, 9))
+    with SnapshotWriter(root, popularity_draft(seed)) as writer:
+        fill_popularity(writer, catalogue)
+        return writer.publish()
+
+
+def popularity_draft(seed: int = 0) -> ManifestDraft:
+    """The draft of a `popularity` snapshot."""
+    return ManifestDraft(
+        model="popularity",
+        dataset=f"tiny-{seed}",
+        scoring="popularity",
+        embedding_size=0,
+        modalities=(Modality(name="behaviour", kind="behaviour"),),
+        terms=(Term(name="popularity", role="base", modalities={"behaviour": 1.0}),),
+        candidates=Candidates(depth=20),
+        training=Training(seed=seed),
+    )
+
+
+def fill_popularity(writer: SnapshotWriter, catalogue: TinyCatalogue) -> None:
+    """Everything that a `popularity` snapshot has to have."""
+    writer.add_users(catalogue.user_ids)
+    writer.add_items(catalogue.items)
+    for name, array in _behaviour_arrays(catalogue).items():
+        writer.add_array(name, array)
+    writer.add_array("item_present", np.ones((len(catalogue.items.item_ids), 1), np.bool_))
+
+
+def _behaviour_arrays(catalogue: TinyCatalogue) -> dict[str, NDArray[Any]]:
+    rows, n = np.concatenate(catalogue.histories), len(catalogue.items.item_ids)
+    return {
+        "item_degree": np.bincount(rows, minlength=n).astype(np.int32),
+        "popularity": np.bincount(rows, minlength=n).astype(np.float32),
+        "history_indptr": np.concatenate(([0], np.cumsum([len(h) for h in catalogue.histories]))).astype(np.int64),
+        "history_items": rows.astype(np.int32),
+    }
+
+
 def _role(name: str) -> Any:
     return name.partition("-")[0]
 
@@ -122,7 +164,6 @@ def _item_arrays(
     n, m = len(catalogue.items.item_ids), len(MODALITIES)
     present = rng.random((n, m)) > 0.15
     present[:, 0] = True
-    rows = np.concatenate(catalogue.histories)
     parts = rng.normal(0, 1 / np.sqrt(m * width), (n, m, width)) * present[:, :, None]
     arrays: dict[str, NDArray[Any]] = {
         "item_parts": parts.astype(np.float16),
@@ -130,10 +171,7 @@ def _item_arrays(
         "item_logits": rng.normal(0, 0.5, (n, len(EXPERTS))).astype(np.float16),
         "item_experts": rng.normal(0, 0.3, (n, len(EXPERTS), residual_width)).astype(np.float16),
         "item_present": present,
-        "item_degree": np.bincount(rows, minlength=n).astype(np.int32),
-        "popularity": np.bincount(rows, minlength=n).astype(np.float32),
-        "history_indptr": np.concatenate(([0], np.cumsum([len(h) for h in catalogue.histories]))).astype(np.int64),
-        "history_items": rows.astype(np.int32),
+        **_behaviour_arrays(catalogue),
     }
     for index, name in enumerate(MODALITIES):
         vectors = parts[:, index] / np.maximum(np.linalg.norm(parts[:, index], axis=1, keepdims=True), 1e-9)
