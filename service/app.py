@@ -1,0 +1,52 @@
+"""The application factory: settings in, an ASGI application out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from model_store.version import VERSION
+from service.envelope import Envelope
+from service.problems import install_problems
+from service.routes import explain, lookups, probes, recommend
+from service.schemas.answers import Problem
+from service.service import Service
+from service.settings import Settings
+
+DESCRIPTION = """Recommendations from behaviour, looks and text, each with the exact share of its score that every
+expert contributed. Every answer comes from one snapshot, named in `X-Snapshot-Id`."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application for `settings`, or for the environment's."""
+    service = Service(settings or Settings())
+    app = FastAPI(title="MAGNET", version=VERSION, description=DESCRIPTION, lifespan=_lifespan, redirect_slashes=False)
+    app.state.service = service
+    for subject in (recommend, explain, lookups, probes):
+        app.router.routes.extend(subject.router.routes)
+    install_problems(app)
+    app.add_middleware(Envelope, deployment=service.deployment)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    await service.start()
+    yield
+    await service.stop()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the one shape of every error."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        app.openapi_schema = document
+    return app.openapi_schema

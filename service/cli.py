@@ -1,0 +1,74 @@
+"""`magnet-serve`: the service on a port."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from pathlib import Path
+
+import click
+import uvicorn
+from pydantic import ValidationError
+
+from model_store.version import VERSION
+from service.announce import announce_when_ready
+from service.settings import Settings
+
+DRAIN_SECONDS = 20
+RIVALS = (("faiss-cpu", "faiss-gpu"), ("onnxruntime", "onnxruntime-gpu"))
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--store", type=click.Path(file_okay=False, path_type=Path), help="The store whose current snapshot is served."
+)
+@click.option("--host", help="Address to bind; anything but loopback needs API keys.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to bind.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
+@click.option("--announce", is_flag=True, help="Once ready, print the address and two calls to try.")
+@click.version_option(VERSION)
+def main(announce: bool, **options: object) -> None:
+    """Serve the store's current snapshot over HTTP.
+
+    Every option is also a setting of the same name (MAGNET_STORE, MAGNET_PORT …), and there are more settings than
+    options: the README lists them.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, entry['loc'])) or 'settings'}: {entry['msg']}" for entry in error.errors()]
+        raise click.ClickException("\n".join(lines)) from error
+    refuse_rival_packages()
+    if announce:
+        announce_when_ready(settings)
+    # Workers are new processes that build their settings from the environment.
+    os.environ.update({f"MAGNET_{name.upper()}": str(value) for name, value in given.items()})
+    uvicorn.run(
+        "service.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+def refuse_rival_packages() -> None:
+    """Two distributions that share a module name overwrite each other's files. Raises `ClickException` for a pair."""
+    for first, second in RIVALS:
+        if _installed(first) and _installed(second):
+            raise click.ClickException(
+                f"both {first} and {second} are installed and share their module; expected one: uninstall both, then "
+                "install magnet-rec[serve] or magnet-rec[serve-gpu]"
+            )
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

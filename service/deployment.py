@@ -1,0 +1,53 @@
+"""Which snapshot is served: loaded beside the old one, then swapped in one assignment."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from model_store.snapshot import Verification
+from model_store.store import Store
+from service.errors import Expired, NotReady
+from service.served import ServedSnapshot
+
+log = logging.getLogger("magnet.deployment")
+
+
+class Deployment:
+    """The active snapshot of this worker, and the one before it for pages that still point there."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root)
+        self._active: ServedSnapshot | None = None
+        self._previous: ServedSnapshot | None = None
+
+    @property
+    def active(self) -> ServedSnapshot | None:
+        """What new requests are answered from; None before the first snapshot exists."""
+        return self._active
+
+    def require(self) -> ServedSnapshot:
+        """The active snapshot. Raises `NotReady` where there is none."""
+        if self._active is None:
+            raise NotReady("no snapshot has been promoted in the store yet")
+        return self._active
+
+    def pinned(self, snapshot_id: str) -> ServedSnapshot:
+        """The snapshot of this id while it is in memory. Raises `Expired` afterwards."""
+        for served in (self._active, self._previous):
+            if served is not None and served.id == snapshot_id:
+                return served
+        raise Expired(f"snapshot {snapshot_id!r} is no longer in memory; start again without `at`")
+
+    def load(self, snapshot_id: str, verify: Verification) -> ServedSnapshot:
+        """Open, check, index and warm up a snapshot; takes seconds and runs in a thread. Raises `StoreError`."""
+        served = ServedSnapshot(self.store.open(snapshot_id, verify=verify))
+        served.warm_up()
+        return served
+
+    def activate(self, served: ServedSnapshot) -> None:
+        """Serve `served` from the next request on."""
+        if self._active is not None and self._active.id == served.id:
+            return
+        self._previous, self._active = self._active, served
+        log.info("serving snapshot %s (%s)", served.id, served.manifest.model)

@@ -1,0 +1,73 @@
+"""What surrounds every request: its id, the one snapshot it sees, and an answer even where the code failed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.deployment import Deployment
+from service.errors import ServiceError
+from service.problems import problem_response
+from service.served import ServedSnapshot
+
+log = logging.getLogger("magnet.request")
+SCOPE_KEY = "magnet.request"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass
+class RequestContext:
+    """What belongs to one request. `served` is fixed when the request arrives; a pinned page replaces it at once."""
+
+    request_id: str
+    served: ServedSnapshot | None
+
+
+class Envelope:
+    """Gives the request its context, adds `X-Request-Id` and `X-Snapshot-Id`, turns crashes into problems."""
+
+    def __init__(self, app: ASGIApp, deployment: Deployment) -> None:
+        self._app = app
+        self._deployment = deployment
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = RequestContext(_request_id(scope), self._deployment.active)
+        scope[SCOPE_KEY] = context
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = message["headers"] = list(message.get("headers", ()))
+                headers.append((b"x-request-id", context.request_id.encode()))
+                if context.served is not None:
+                    headers.append((b"x-snapshot-id", context.served.id.encode()))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception:
+            log.exception("request %s failed", context.request_id)
+            if started:
+                raise
+            response = problem_response(
+                ServiceError("an unexpected error; the log has it under request_id"), context.request_id
+            )
+            await response(scope, receive, send_named)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's `X-Request-Id` where it is harmless, a fresh one otherwise."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)

@@ -1,0 +1,122 @@
+"""What can go wrong in the service: each error knows its HTTP status and a stable problem type (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+TYPE_PREFIX = "urn:problem-type:magnet:"
+MEDIA_TYPE = "application/problem+json"
+
+
+class ServiceError(Exception):
+    """Base of every error the service answers with. `detail` says what was expected, what was found, and where.
+
+    Subclasses set `status`, `slug` and `title`; they are part of the interface and never change. `members` become
+    extension members of the problem document.
+    """
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The service failed to answer"
+
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+    def problem(self, request_id: str) -> dict[str, Any]:
+        """The problem document of this error."""
+        return {
+            "type": TYPE_PREFIX + self.slug,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": request_id,
+            **self.members,
+        }
+
+    @classmethod
+    def documentation(cls) -> dict[str, Any]:
+        """The OpenAPI response object of this error."""
+        example = {"type": TYPE_PREFIX + cls.slug, "title": cls.title, "status": cls.status, "detail": "…"}
+        schema = {"$ref": "#/components/schemas/Problem"}
+        return {"description": cls.title, "content": {MEDIA_TYPE: {"schema": schema, "example": example}}}
+
+
+def documented(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses of a route that can raise `errors`; where two share a status, the titles are joined."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = error.documentation()
+        if error.status in responses:
+            entry["description"] = f"{responses[error.status]['description']} · {entry['description']}"
+        responses[error.status] = entry
+    return responses
+
+
+class InvalidRequest(ServiceError):
+    """A parameter or body that the interface does not allow."""
+
+    status = 422
+    slug = "invalid-request"
+    title = "The request is not valid"
+
+
+class UnknownUser(ServiceError):
+    """A look-up of a user that neither the snapshot nor the events know."""
+
+    status = 404
+    slug = "unknown-user"
+    title = "No such user"
+
+
+class UnknownItem(ServiceError):
+    """A look-up of an item that neither the snapshot nor the live catalogue knows."""
+
+    status = 404
+    slug = "unknown-item"
+    title = "No such item"
+
+
+class UnknownPicture(ServiceError):
+    """A picture that the store does not hold."""
+
+    status = 404
+    slug = "unknown-picture"
+    title = "No such picture"
+
+
+class UnknownRoute(ServiceError):
+    """A path that the interface does not have."""
+
+    status = 404
+    slug = "unknown-route"
+    title = "No such path"
+
+
+class MethodNotAllowed(ServiceError):
+    """A path that exists, called with another method."""
+
+    status = 405
+    slug = "method-not-allowed"
+    title = "Method not allowed"
+
+
+class Expired(ServiceError):
+    """An answer or a page whose values are no longer kept."""
+
+    status = 410
+    slug = "expired"
+    title = "No longer kept"
+
+
+class NotReady(ServiceError):
+    """Nothing to serve from yet."""
+
+    status = 503
+    slug = "not-ready"
+    title = "No snapshot is served yet"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "2"})

@@ -1,0 +1,96 @@
+"""Explanations: one pair in full, and a user's profile over the experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model_store.scoring import UserState
+from service.asking import Asker
+from service.candidates import Filters, gather
+from service.popular import single_term_ranking
+from service.ranking import DECIMALS, Ranking, rank
+from service.served import ServedSnapshot, TermHead
+
+BECAUSE_ITEMS = 10
+"""How many items of the history an explanation names."""
+PROFILE_RANKS = 100
+"""Over how many of the user's best items a profile is taken."""
+
+
+@dataclass(frozen=True)
+class ProfileEntry:
+    """How much one term counts for a user."""
+
+    head: TermHead
+    mean_weight: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class UserProfile:
+    """The terms' and modalities' shares over a user's best items."""
+
+    entries: list[ProfileEntry]
+    modality_shares: dict[str, float]
+    items_considered: int
+
+
+def because_of(served: ServedSnapshot, state: UserState | None, row: int) -> list[dict[str, Any]]:
+    """The history items that carried most of the (unsteered) score of item `row`, strongest first."""
+    if state is None:
+        return []
+    found = served.scorer.because(state, row)
+    amounts = found.exact + found.attributed
+    strongest = np.lexsort((found.history_rows, -np.abs(amounts)))[:BECAUSE_ITEMS]
+    entries = []
+    for position in strongest:
+        display = served.display(int(found.history_rows[position]))
+        entries.append(
+            {
+                "item": display.item_id,
+                "title": display.title,
+                "amount": round(float(amounts[position]), DECIMALS),
+                "exact": round(float(found.exact[position]), DECIMALS),
+                "attributed": round(float(found.attributed[position]), DECIMALS),
+            }
+        )
+    return entries
+
+
+def score_pair(served: ServedSnapshot, asker: Asker, row: int) -> Ranking:
+    """One pair, as a ranking of length 1."""
+    rows = np.array([row], np.int64)
+    if asker.state is None:
+        return single_term_ranking(served, served.popularity, rows)
+    return rank(served.scorer.score(asker.state, rows), None, 1)
+
+
+def profile(served: ServedSnapshot, asker: Asker) -> UserProfile:
+    """What counts for this user, over the best items of the whole catalogue that the user has not seen."""
+    if asker.state is None:
+        first = served.modalities[0]
+        shares = {name: float(name == first) for name in served.modalities}
+        return UserProfile([ProfileEntry(served.popular_term, None, 1.0)], shares, 0)
+    rows = gather(served, asker.state, Filters(asker.seen), served.depth, PROFILE_RANKS)
+    best = rank(served.scorer.score(asker.state, rows), None, PROFILE_RANKS)
+    carried = np.abs(best.contributions).sum(axis=0)
+    by_modality = np.abs(best.modality_amounts).sum(axis=0)
+    entries = [
+        ProfileEntry(head, _mean_weight(best, column), _share(carried, column))
+        for column, head in enumerate(served.terms)
+    ]
+    shares = {name: _share(by_modality, column) for column, name in enumerate(served.modalities)}
+    return UserProfile(entries, shares, len(best))
+
+
+def _mean_weight(best: Ranking, column: int) -> float | None:
+    weights = best.weights[:, column]
+    return None if np.isnan(weights).any() or len(weights) == 0 else round(float(weights.mean()), DECIMALS)
+
+
+def _share(amounts: np.ndarray[Any, np.dtype[np.float64]], column: int) -> float:
+    total = float(amounts.sum())
+    return round(float(amounts[column]) / total, DECIMALS) if total > 0 else 0.0

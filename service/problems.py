@@ -1,0 +1,63 @@
+"""Errors as `application/problem+json`, whatever raised them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.errors import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, ServiceError, UnknownRoute
+
+SHOWN_CHARACTERS = 100
+
+
+def problem_response(error: ServiceError, request_id: str) -> Response:
+    """The response of an error."""
+    body = orjson.dumps(error.problem(request_id))
+    return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
+    """Pydantic's findings as one error: every field with what was wrong with it, and what was found (cut short)."""
+    found = [
+        {
+            "field": ".".join(str(part) for part in entry["loc"]) or "request",
+            "message": entry["msg"],
+            "found": repr(entry.get("input"))[:SHOWN_CHARACTERS],
+        }
+        for entry in errors
+    ]
+    return InvalidRequest("; ".join(f"{entry['field']}: {entry['message']}" for entry in found), errors=found)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem document."""
+
+    @app.exception_handler(ServiceError)
+    async def service_error(request: Request, error: ServiceError) -> Response:
+        return problem_response(error, _request_id(request))
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+        return problem_response(invalid_request(error.errors()), _request_id(request))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        return problem_response(_translated(request, error), _request_id(request))
+
+
+def _translated(request: Request, error: HTTPException) -> ServiceError:
+    if error.status_code == 404:
+        return UnknownRoute(f"{request.method} {request.url.path[:SHOWN_CHARACTERS]}: no such path; /docs lists them")
+    if error.status_code == 405:
+        return MethodNotAllowed(f"{request.method}: not allowed here", headers=dict(error.headers or {}))
+    return InvalidRequest(str(error.detail))
+
+
+def _request_id(request: Request) -> str:
+    context = request.scope.get("magnet.request")
+    return str(context.request_id) if context is not None else "-"

@@ -1,0 +1,1 @@
+"""Candidate retrieval: which items are worth an exact score."""

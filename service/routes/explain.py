@@ -1,0 +1,116 @@
+"""`GET /explain`, `GET /explain/{user_id}` and `GET /experts`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from service.errors import Expired, InvalidRequest, NotReady, UnknownItem, UnknownUser, documented
+from service.explanation import because_of
+from service.ranking import Ranking, terms_of
+from service.recommender import heads_of
+from service.routes.context import Served, ServiceParts
+from service.schemas.answers import Explanation, Profile
+from service.schemas.lookups import Experts
+from service.schemas.queries import ExplainQuery, Id
+from service.served import ServedSnapshot
+
+router = APIRouter(tags=["explain"])
+
+
+@router.get(
+    "/explain",
+    response_model=Explanation,
+    responses=documented(UnknownUser, UnknownItem, Expired, InvalidRequest, NotReady),
+)
+async def explain(service: ServiceParts, served: Served, pair: Annotated[ExplainQuery, Query()]) -> dict[str, Any]:
+    """One pair in full: terms, modality amounts, the history behind it, and how far such explanations hold."""
+    if pair.recommendation_id is not None:
+        return _kept(service, pair.recommendation_id, pair.item)
+    assert pair.user is not None
+    asker, ranking = await service.recommender.explain(served, pair.user, pair.item)
+    because = await service.workbench.run("because", partial(because_of, served, asker.state, int(ranking.rows[0])))
+    return {
+        "user": pair.user,
+        "item": pair.item,
+        "snapshot": served.id,
+        "strategy": asker.strategy,
+        **_pair(served, asker.strategy, ranking, 0),
+        "because": because,
+        "faithfulness": served.faithfulness(),
+    }
+
+
+@router.get(
+    "/explain/{user_id:path}", response_model=Profile, responses=documented(UnknownUser, InvalidRequest, NotReady)
+)
+async def profile(
+    service: ServiceParts, served: Served, user_id: Annotated[Id, Path(examples=["user-1"])]
+) -> dict[str, Any]:
+    """A user's expert profile: which terms and modalities carry the scores of the user's best items."""
+    asker, found = await service.recommender.profile(served, user_id)
+    return {
+        "user": user_id,
+        "snapshot": served.id,
+        "strategy": asker.strategy,
+        "history_length": len(asker.history_rows),
+        "items_considered": found.items_considered,
+        "experts": [
+            {**vars(entry.head), "mean_weight": entry.mean_weight, "share": entry.share} for entry in found.entries
+        ],
+        "modality_shares": found.modality_shares,
+    }
+
+
+@router.get("/experts", response_model=Experts, responses=documented(NotReady))
+async def experts(served: Served) -> dict[str, Any]:
+    """The experts, their roles and modality weights, their measured use, and how much of the score they carry."""
+    manifest = served.manifest
+    use = manifest.routing.get("experts")
+    by_name = use if isinstance(use, dict) else {}
+    return {
+        "snapshot": served.id,
+        "model": manifest.model,
+        "top_k": manifest.top_k_experts or None,
+        "routed_variance_share": manifest.routed_variance_share,
+        "experts": [{**vars(head), "use": by_name.get(head.name)} for head in served.terms],
+        "routing": manifest.routing,
+    }
+
+
+def _kept(service: ServiceParts, recommendation_id: str, item_id: str) -> dict[str, Any]:
+    """The very values of a kept answer. Raises `Expired`, or `UnknownItem` for an item that was not in it."""
+    kept = service.recommender.answers.get(recommendation_id)
+    if kept is None:
+        raise Expired(f"recommendation_id {recommendation_id!r}: not kept, or no longer; use user and item")
+    served = service.deployment.pinned(kept.snapshot_id)
+    row = served.snapshot.item_row(item_id)
+    position = None if row is None else kept.position_of(row)
+    if row is None or position is None:
+        raise UnknownItem(f"item {item_id!r} is not in answer {recommendation_id}")
+    ranking = Ranking(
+        kept.rows, kept.contributions.sum(axis=1).round(6), kept.contributions, kept.weights, kept.modality_amounts
+    )
+    return {
+        "user": kept.user_id,
+        "item": item_id,
+        "snapshot": kept.snapshot_id,
+        "recommendation_id": recommendation_id,
+        "strategy": kept.strategy,
+        **_pair(served, kept.strategy, ranking, position),
+        "because": because_of(served, kept.state, row),
+        "faithfulness": served.faithfulness(),
+    }
+
+
+def _pair(served: ServedSnapshot, strategy: str, ranking: Ranking, position: int) -> dict[str, Any]:
+    display = served.display(int(ranking.rows[position]))
+    return {
+        "score": float(ranking.scores[position]),
+        "title": display.title,
+        "image": display.image,
+        "experts": terms_of(ranking, position, heads_of(served, strategy)),
+        "modality_amounts": dict(zip(served.modalities, ranking.modality_amounts[position].tolist(), strict=True)),
+    }

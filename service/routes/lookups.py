@@ -1,0 +1,104 @@
+"""Look-ups: items, users, pictures and the snapshot itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import FileResponse
+
+from model_store.media import CONTENT_TYPE, media_path
+from service.errors import InvalidRequest, NotReady, UnknownItem, UnknownPicture, UnknownUser, documented
+from service.routes.context import Served, ServiceParts
+from service.schemas.lookups import ItemDetails, Items, SnapshotDetails, UserDetails, Users
+from service.schemas.queries import Id, SearchQuery
+from service.search import find_items, find_users
+from service.served import ServedSnapshot
+
+router = APIRouter(tags=["look-ups"])
+PICTURES_KEPT = "public, max-age=31536000, immutable"
+
+
+@router.get("/items", response_model=Items, responses=documented(InvalidRequest, NotReady))
+async def items(service: ServiceParts, served: Served, search: Annotated[SearchQuery, Query()]) -> dict[str, Any]:
+    """Items whose id or title contains the query."""
+    rows = await service.workbench.run("find items", partial(find_items, served, search.query, search.limit))
+    return {"items": [_item(served, row) for row in rows]}
+
+
+@router.get(
+    "/items/{item_id:path}", response_model=ItemDetails, responses=documented(UnknownItem, InvalidRequest, NotReady)
+)
+async def item(served: Served, item_id: Annotated[Id, Path(examples=["item-7"])]) -> dict[str, Any]:
+    """One item."""
+    row = served.snapshot.item_row(item_id)
+    if row is None:
+        raise UnknownItem(f"item {item_id!r} is not in snapshot {served.id}")
+    present = served.snapshot.array("item_present")[row].tolist()
+    return {
+        **_item(served, row),
+        "snapshot": served.id,
+        "popularity": float(served.popularity[row]),
+        "interactions": int(served.snapshot.array("item_degree")[row]),
+        "modalities": dict(zip(served.modalities, map(bool, present), strict=True)),
+    }
+
+
+@router.get("/users", response_model=Users, responses=documented(InvalidRequest, NotReady))
+async def users(service: ServiceParts, served: Served, search: Annotated[SearchQuery, Query()]) -> dict[str, Any]:
+    """Users whose id begins with the query, in alphabetical order."""
+    return {"users": await service.workbench.run("find users", partial(find_users, served, search.query, search.limit))}
+
+
+@router.get(
+    "/users/{user_id:path}", response_model=UserDetails, responses=documented(UnknownUser, InvalidRequest, NotReady)
+)
+async def user(
+    service: ServiceParts, served: Served, user_id: Annotated[Id, Path(examples=["user-1"])]
+) -> dict[str, Any]:
+    """One user's history."""
+    asker = service.recommender.known(served, user_id)
+    return {
+        "user": user_id,
+        "snapshot": served.id,
+        "known_to_snapshot": served.snapshot.user_row(user_id) is not None,
+        "history": [_item(served, int(row)) for row in asker.history_rows[::-1]],
+    }
+
+
+@router.get("/media/{media_hash}", response_class=FileResponse, responses=documented(UnknownPicture))
+async def media(service: ServiceParts, media_hash: Annotated[str, Path(max_length=128)]) -> FileResponse:
+    """A picture by its hash; it never changes, so it may be cached for good."""
+    path = media_path(service.settings.store, media_hash)
+    if path is None:
+        raise UnknownPicture(f"no picture {media_hash!r}")
+    return FileResponse(path, media_type=CONTENT_TYPE, headers={"Cache-Control": PICTURES_KEPT})
+
+
+@router.get("/snapshot", response_model=SnapshotDetails, responses=documented(NotReady))
+async def snapshot(served: Served) -> dict[str, Any]:
+    """What is served."""
+    manifest = served.manifest
+    return {
+        "snapshot": served.id,
+        "model": manifest.model,
+        "dataset": manifest.dataset,
+        "created_at": manifest.created_at.isoformat(),
+        "loaded_at": served.loaded_at.isoformat(),
+        "n_users": manifest.n_users,
+        "n_items": manifest.n_items,
+        "index": served.index_name,
+        "manifest": manifest.model_dump(mode="json", exclude={"files", "arrays"}),
+    }
+
+
+def _item(served: ServedSnapshot, row: int) -> dict[str, Any]:
+    info = served.snapshot.item(row)
+    return {
+        "item": info.item_id,
+        "title": info.title,
+        "categories": list(info.categories),
+        "description": info.description,
+        "image": info.image,
+    }

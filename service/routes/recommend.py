@@ -1,0 +1,52 @@
+"""`GET /recommend/{user_id}`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from service.errors import Expired, InvalidRequest, NotReady, documented
+from service.pins import Pin
+from service.rendering import render
+from service.routes.context import context_of, served_by, service_of
+from service.routes.lean import LeanRoute
+from service.schemas.answers import Answer
+from service.schemas.queries import MAX_ID_LENGTH, RecommendQuery
+
+router = APIRouter(tags=["recommend"])
+
+
+async def recommend(
+    request: Request,
+    user_id: Annotated[
+        str, Path(max_length=MAX_ID_LENGTH, description="Any UTF-8, percent-encoded.", examples=["user-1"])
+    ],
+    wish: Annotated[RecommendQuery, Query()],
+) -> Response:
+    """The best items for a user, each with the exact share of its score that every expert contributed.
+
+    A user without a history, known or not, gets popular items; that is an answer, never an error.
+    """
+    if not user_id or len(user_id) > MAX_ID_LENGTH:
+        raise InvalidRequest(f"user_id: expected 1 to {MAX_ID_LENGTH} characters, found {len(user_id)}")
+    service = service_of(request)
+    served, pin = served_by(request), None
+    if wish.at is not None:
+        pin = Pin.parse(wish.at)
+        served = context_of(request).served = service.deployment.pinned(pin.snapshot_id)
+    answer = await service.recommender.recommend(served, user_id, wish, pin)
+    body = await service.workbench.run(f"render {wish.explain}", partial(render, answer, wish))
+    return Response(body, media_type="application/json")
+
+
+router.add_api_route(
+    "/recommend/{user_id:path}",
+    recommend,
+    methods=["GET"],
+    response_model=Answer,
+    summary="Recommend items to a user",
+    responses=documented(InvalidRequest, Expired, NotReady),
+    route_class_override=LeanRoute,
+)

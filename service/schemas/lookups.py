@@ -1,0 +1,130 @@
+"""What the look-ups answer: the model, its experts, items, users and the service's health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from service.schemas.answers import Document, Role
+
+
+class Expert(Document):
+    """One term of the model."""
+
+    name: str
+    """Its name."""
+    role: Role
+    """What part it plays."""
+    modalities: dict[str, float]
+    """The shares of the modalities in it."""
+    use: dict[str, Any] | None = None
+    """How much it was measured to be used at export."""
+
+
+class Experts(Document):
+    """The model's terms."""
+
+    snapshot: str
+    """The snapshot they belong to."""
+    model: str
+    """The model's name."""
+    top_k: int | None
+    """How many experts count for one pair."""
+    routed_variance_share: float | None
+    """The measured share of the score's variance within a user's candidates that the routed experts carry."""
+    experts: list[Expert]
+    """The terms, in the model's order."""
+    routing: dict[str, Any]
+    """The routing's measurements at export."""
+
+
+class ItemInfo(Document):
+    """What is known of an item."""
+
+    item: str
+    """The item's id."""
+    title: str | None
+    """Its title."""
+    categories: list[str]
+    """Its categories."""
+    description: str | None = None
+    """Its description."""
+    image: str | None
+    """The hash of its picture for `/media/{hash}`."""
+
+
+class ItemDetails(ItemInfo):
+    """An item with what the model knows of it."""
+
+    snapshot: str
+    """The snapshot that was asked."""
+    popularity: float
+    """The popularity the snapshot holds."""
+    interactions: int
+    """How many interactions the model was trained on for it."""
+    modalities: dict[str, bool]
+    """Which modalities the item has."""
+
+
+class Items(Document):
+    """Items that match a search."""
+
+    items: list[ItemInfo]
+    """The matches, in the catalogue's order."""
+
+
+class UserDetails(Document):
+    """A user's history."""
+
+    user: str
+    """The user's id."""
+    snapshot: str
+    """The snapshot that was asked."""
+    known_to_snapshot: bool
+    """Whether the model was trained with this user."""
+    history: list[ItemInfo]
+    """The history that shapes the answers, most recent first."""
+
+
+class Users(Document):
+    """Users that match a search."""
+
+    users: list[str]
+    """The matches, in the snapshot's order."""
+
+
+class SnapshotDetails(Document):
+    """What is served."""
+
+    snapshot: str
+    """The snapshot's id."""
+    model: str
+    """The model's name."""
+    dataset: str
+    """The data it was trained on."""
+    created_at: str
+    """When it was exported."""
+    loaded_at: str
+    """When this worker began to serve it."""
+    n_users: int
+    """Users it knows."""
+    n_items: int
+    """Items it knows."""
+    index: str
+    """What retrieves candidates."""
+    manifest: dict[str, Any]
+    """The manifest, whole, except its lists of files and arrays."""
+
+
+class Health(Document):
+    """The state of one worker."""
+
+    status: str
+    """`alive`, `ready`, or `degraded`: ready, with something amiss."""
+    snapshot: str | None = None
+    """The snapshot that is served."""
+    index: str | None = None
+    """What retrieves candidates."""
+    degraded: list[str] = Field(default_factory=list)
+    """What does not work as it should."""

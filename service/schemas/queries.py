@@ -1,0 +1,114 @@
+"""What callers may ask: query parameters as frozen models, so that a parsed query can be cached and compared."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+MAX_DEPTH = 1000
+MAX_ID_LENGTH = 512
+STEER_LIMIT = 4.0
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+Explain = Literal["none", "experts", "full"]
+
+
+def parse_steer(text: str) -> tuple[str, float]:
+    """`name:factor` as a pair. Raises `ValueError` that says what was expected."""
+    name, separator, factor_text = text.rpartition(":")
+    try:
+        factor = float(factor_text)
+    except ValueError:
+        factor = math.nan
+    if not separator or not name or not 0 <= factor <= STEER_LIMIT:
+        raise ValueError(f"expected name:factor with a factor from 0 to {STEER_LIMIT:g}, found {text!r}")
+    return name, factor
+
+
+def _steerable(text: str) -> str:
+    parse_steer(text)
+    return text
+
+
+Steer = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_steerable)]
+
+
+class Query(BaseModel):
+    """Base of every set of query parameters: a misspelt parameter is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RankingQuery(Query):
+    """The parameters that every ranked answer understands."""
+
+    k: Annotated[int, Field(ge=1, le=500, examples=[20])] = 20
+    """How many items to return."""
+
+    offset: Annotated[int, Field(ge=0, lt=MAX_DEPTH)] = 0
+    """How many ranks to skip; `offset + k` is at most 1000."""
+
+    category: Annotated[tuple[str, ...], Field(max_length=50, examples=[["Toys"]])] = ()
+    """Only items of at least one of these categories. Repeatable."""
+
+    exclude: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    """Item ids that must not appear. Repeatable; unknown ids are ignored."""
+
+    exclude_seen: bool = True
+    """Leave out what the user has already interacted with."""
+
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """0 orders by score; towards 1, items like those already ranked move down. Scores stay what they are."""
+
+    steer: Annotated[tuple[Steer, ...], Field(max_length=20, examples=[["visual:1.5"]])] = ()
+    """`name:factor` with a modality or expert name and a factor from 0 to 4. Repeatable."""
+
+    explain: Explain = "experts"
+    """`none` leaves the terms out, `experts` lists them, `full` adds modality amounts and the history behind it."""
+
+    @model_validator(mode="after")
+    def _depth(self) -> RankingQuery:
+        if self.offset + self.k > MAX_DEPTH:
+            raise ValueError(f"offset + k is {self.offset + self.k}, expected at most {MAX_DEPTH}")
+        names = [parse_steer(entry)[0] for entry in self.steer]
+        if len(set(names)) < len(names):
+            raise ValueError("steer names something twice")
+        return self
+
+
+class RecommendQuery(RankingQuery):
+    """Parameters of `GET /recommend/{user_id}`."""
+
+    at: Annotated[str | None, Field(max_length=200)] = None
+    """Snapshot and state to answer from, as found in `next`; leave it out for the newest."""
+
+
+class ExplainQuery(Query):
+    """Parameters of `GET /explain`: a pair by user and item, or by answer and item."""
+
+    item: Annotated[Id, Field(examples=["item-7"])]
+    """The item to explain."""
+
+    user: Annotated[Id | None, Field(examples=["user-1"])] = None
+    """Recompute the pair for this user, from the newest state."""
+
+    recommendation_id: Annotated[str | None, Field(max_length=100)] = None
+    """Return the very values of this answer."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ExplainQuery:
+        if (self.user is None) == (self.recommendation_id is None):
+            raise ValueError("give either user or recommendation_id, with item")
+        return self
+
+
+class SearchQuery(Query):
+    """Parameters of the searches."""
+
+    query: Annotated[str, Field(max_length=200)] = ""
+    """Part of an id or title, letter case ignored; empty lists the first entries."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    """How many matches to return."""

@@ -1,0 +1,107 @@
+"""One snapshot as it is served: scorer, candidate index, and what answers print of its items. Immutable once loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.scoring import Scorer, scorer_for
+from model_store.snapshot import Snapshot
+from service.retrieval.faiss_cpu import FaissCpuIndex
+from service.retrieval.protocol import CandidateIndex
+
+DISPLAYS_KEPT = 200_000
+MASKS_KEPT = 64
+MIN_DEPTH = 100
+"""Candidates are never fewer than the ranks that one retrieval has to fill."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """What an answer prints of an item."""
+
+    item_id: str
+    title: str | None
+    image: str | None
+
+
+@dataclass(frozen=True)
+class TermHead:
+    """What an answer prints of a term, whatever the pair."""
+
+    name: str
+    role: str
+    modalities: dict[str, float]
+
+
+class ServedSnapshot:
+    """A snapshot with everything derived from it. Requests hold on to one of these from start to end.
+
+    `display(row)` is what answers print of an item; `in_categories(names)` the mask (I,) of items in any of them.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Builds the candidate index: seconds for a large catalogue, so never on the event loop."""
+        self.snapshot = snapshot
+        self.id: str = snapshot.id
+        self.manifest = snapshot.manifest
+        self.n_items: int = snapshot.n_items
+        self.loaded_at = datetime.now(UTC)
+        self.scorer: Scorer = scorer_for(snapshot)
+        vectors = self.scorer.retrieval_vectors()
+        self.index: CandidateIndex | None = FaissCpuIndex(vectors) if vectors.shape[1] else None
+        self.popularity: NDArray[np.float32] = np.asarray(snapshot.array("popularity"), dtype=np.float32)
+        self.popular_rows: NDArray[np.int64] = np.argsort(-self.popularity, kind="stable")
+        self.depth = max(self.manifest.candidates.depth, MIN_DEPTH)
+        self.modalities = [modality.name for modality in self.manifest.modalities]
+        self.terms = [TermHead(t.name, t.role, _shares(t.modalities)) for t in self.manifest.terms]
+        self.popular_term = TermHead("popularity", "base", {self.modalities[0]: 1.0})
+        self._searchable: list[str] | None = None
+        self.display = lru_cache(maxsize=DISPLAYS_KEPT)(self._display)
+        self.in_categories = lru_cache(maxsize=MASKS_KEPT)(self._in_categories)
+
+    @property
+    def index_name(self) -> str:
+        """What retrieves candidates."""
+        return self.index.name if self.index is not None else "exact scan"
+
+    def faithfulness(self) -> dict[str, Any]:
+        """The measured quality of explanations, as the manifest states it."""
+        return dict(self.manifest.explanation)
+
+    def warm_up(self) -> None:
+        """Touch what the first request would have to wait for."""
+        if self.snapshot.n_users:
+            state = self.scorer.known_user(0)
+            rows = self.popular_rows[: self.depth]
+            self.scorer.score(state, rows)
+            if self.index is not None:
+                self.index.search(state.vector[None], self.depth)
+
+    def searchable(self) -> list[str]:
+        """(I,): what a search for items looks through, folded to one letter case; made on first use."""
+        if self._searchable is None:
+            displays = map(self._display, range(self.n_items))
+            self._searchable = [f"{display.item_id}\n{display.title or ''}".casefold() for display in displays]
+        return self._searchable
+
+    def _in_categories(self, categories: tuple[str, ...]) -> NDArray[np.bool_]:
+        """(I,): items of at least one of `categories`; shared, never to be written to."""
+        mask = np.zeros(self.n_items, np.bool_)
+        for name in categories:
+            mask[self.snapshot.rows_in_category(name)] = True
+        mask.setflags(write=False)
+        return mask
+
+    def _display(self, row: int) -> Display:
+        item = self.snapshot.item(row)
+        return Display(item.item_id, item.title, item.image)
+
+
+def _shares(shares: dict[str, float | None]) -> dict[str, float]:
+    return {name: round(float(share), 6) for name, share in shares.items() if share is not None}

@@ -1,0 +1,70 @@
+"""Every setting of the service, in one place; nothing else reads the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings from `MAGNET_*` variables; `magnet-serve` options override them."""
+
+    model_config = SettingsConfigDict(env_prefix="MAGNET_", extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    store: Path = Path("model_store/artifacts")
+    """The store whose current snapshot is served."""
+
+    host: str = "127.0.0.1"
+    """Address to bind. Anything but loopback needs API keys."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to bind; 0 lets the system choose."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Worker processes; they share the snapshot's pages."""
+
+    snapshot_poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    """How often the store's pointer is looked at for a new snapshot."""
+
+    verify_at_start: bool = False
+    """Check every hash of the snapshot at start too. Sizes are always checked; a swap always checks hashes."""
+
+    answer_ttl_seconds: Annotated[float, Field(gt=0)] = 900.0
+    """How long an answer can be explained by its `recommendation_id`, and how long a page link stays valid."""
+
+    answer_memory_mb: Annotated[float, Field(gt=0)] = 64.0
+    """Memory per worker for stored answers; the oldest leave first."""
+
+    cache_memory_mb: Annotated[float, Field(ge=0)] = 64.0
+    """Memory per worker for rankings and prepared answers; 0 turns the caches off."""
+
+    popular_exploration: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of places in a popular answer that go to items drawn from beyond the most popular."""
+
+    steered_depth_factor: Annotated[float, Field(ge=1, le=16)] = 4.0
+    """How much deeper the candidate pool of a steered request is."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads per worker for work that would hold the event loop for more than 5 ms."""
+
+    def is_loopback(self) -> bool:
+        """Whether `host` can only be reached from this machine."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @model_validator(mode="after")
+    def _keys_before_network(self) -> Settings:
+        if not self.is_loopback():
+            raise ValueError(
+                f"host is {self.host!r}: without API keys the service binds loopback only (expected 127.0.0.1, ::1 or "
+                "localhost)"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""What outlives a request: answers for a while, events and live items for good."""

@@ -1,0 +1,70 @@
+"""Follows the store's pointer: loads what it names beside the old snapshot, and swaps once that is warm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from model_store.errors import StoreError
+from model_store.snapshot import Verification
+from service.deployment import Deployment
+
+log = logging.getLogger("magnet.watcher")
+EXPECTED = (StoreError, OSError, KeyError, ValueError, MemoryError)
+"""What a bad snapshot can raise while it is opened, indexed or warmed up."""
+
+
+class Watcher:
+    """Brings a deployment to where the pointer is. A snapshot that fails is refused; the one before keeps serving."""
+
+    def __init__(self, deployment: Deployment, poll_seconds: float, verify_at_start: bool) -> None:
+        self._deployment = deployment
+        self._poll_seconds = poll_seconds
+        self._verify_at_start = verify_at_start
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._turn = asyncio.Lock()
+        self.refused: tuple[str, str] | None = None
+        """The snapshot that was refused last and why, while the pointer names it."""
+        self.failure: str | None = None
+        """Why the pointer could not be read, while it cannot."""
+
+    async def follow(self) -> None:
+        """Follow the pointer until cancelled."""
+        while True:
+            await self.catch_up()
+            await asyncio.sleep(self._poll_seconds)
+
+    async def catch_up(self, *, retry: bool = False) -> None:
+        """Serve what the pointer names now. A snapshot that was refused is tried again only with `retry`."""
+        async with self._turn:
+            try:
+                wanted = self._deployment.store.current()
+            except (StoreError, OSError) as error:
+                if self.failure is None:
+                    log.error("the store's pointer cannot be read: %s", error)
+                self.failure = str(error)
+                return
+            self.failure = None
+            active = self._deployment.active
+            if wanted is None or (active is not None and active.id == wanted):
+                self.refused = None
+                return
+            if self.refused is not None and self.refused[0] == wanted and not retry:
+                return
+            await self._load(wanted, "hash" if active is not None or self._verify_at_start else "size")
+
+    def close(self) -> None:
+        """End the loading thread; a load that is under way is waited for."""
+        self._loader.shutdown(wait=True, cancel_futures=True)
+
+    async def _load(self, snapshot_id: str, verify: Verification) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            served = await loop.run_in_executor(self._loader, self._deployment.load, snapshot_id, verify)
+        except EXPECTED as error:
+            self.refused = (snapshot_id, f"{type(error).__name__}: {error}")
+            log.error("snapshot %s refused, the one before keeps serving: %s", snapshot_id, error)
+            return
+        self.refused = None
+        self._deployment.activate(served)

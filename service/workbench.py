@@ -1,0 +1,46 @@
+"""Where CPU work runs: on the event loop while it is quick, in a few threads once it would hold the loop up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.retrieval.faiss_cpu import use_one_thread
+
+T = TypeVar("T")
+
+INLINE_SECONDS = 0.0025
+"""Work expected to take longer leaves the event loop; half of the promised 5 ms, because durations vary."""
+MEMORY = 0.2
+"""Weight of the newest duration in the running mean."""
+
+
+class Workbench:
+    """Runs synchronous work of named kinds and remembers how long each kind takes."""
+
+    def __init__(self, threads: int) -> None:
+        use_one_thread()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="scoring", initializer=use_one_thread)
+        self._expected: dict[str, float] = {}
+
+    async def run(self, kind: str, work: Callable[[], T]) -> T:
+        """The result of `work()`. A kind that was never seen goes to a thread, to learn its duration safely."""
+        if self._expected.get(kind, INLINE_SECONDS) < INLINE_SECONDS:
+            return self._timed(kind, work)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._timed, kind, work)
+
+    def close(self) -> None:
+        """Wait for running work and end the threads."""
+        self._pool.shutdown(wait=True)
+
+    def _timed(self, kind: str, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            seconds = time.perf_counter() - started
+            before = self._expected.get(kind, seconds)
+            self._expected[kind] = seconds * MEMORY + before * (1 - MEMORY)
