@@ -75,6 +75,7 @@ RULES: dict[str, ArrayRule] = {
 
 PAIR_PARAMETERS: dict[str, tuple[str, ...]] = {
     "expert_mix": ("E", "M"),
+    "members": ("single",),
     "expert_gain": ("E",),
     "expert_template": ("E", "M"),
     "expert_removes": ("E",),

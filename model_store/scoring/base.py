@@ -7,17 +7,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from model_store.snapshot import Snapshot
+from model_store.manifest import ManifestDraft
 
 Rows = NDArray[np.int32] | NDArray[np.int64]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+
+
+class Readable(Protocol):
+    """What scoring reads: a published `Snapshot`, or a `SnapshotDraft` before publication."""
+
+    @property
+    def manifest(self) -> ManifestDraft:
+        """Terms, modalities and scoring kind."""
+
+    @property
+    def n_items(self) -> int:
+        """I."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is an array of this name."""
+
+    def array(self, name: str) -> NDArray[Any]:
+        """An array by name."""
+
+    def parameter(self, name: str) -> NDArray[Any]:
+        """A parameter by name."""
+
+    def history(self, user_row: int) -> NDArray[np.int32]:
+        """A known user's history, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +99,8 @@ class PairScores:
 class Because:
     """What each item of the history carried of one score.
 
-    `exact` (n,) is what the score is linear in; `attributed` (n,) spreads the rest by each item's share in the user vector.
-    Their sum over the history is the score, up to the precision of the stored arrays.
+    `exact` (n,) is what the score is linear in; `attributed` (n,) spreads the rest by each item's share in the user
+    vector. Their sum over the history is the score, up to the precision of the stored arrays.
     """
 
     history_rows: NDArray[np.int32]
@@ -86,9 +109,9 @@ class Because:
 
 
 class Scorer(ABC):
-    """Scores over one snapshot. Holds no state of its own beyond views of the mapped arrays: safe to share by threads."""
+    """Scores over one snapshot. Holds no state beyond views of the mapped arrays: safe to share by threads."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Readable) -> None:
         self.snapshot = snapshot
         self.terms = list(snapshot.manifest.terms)
         self.modalities = [modality.name for modality in snapshot.manifest.modalities]
@@ -97,7 +120,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def retrieval_vectors(self) -> NDArray[np.floating]:
-        """(I, D): the vectors whose inner product with `UserState.vector` ranks candidates; (I, 0) where there are none."""
+        """(I, D): vectors whose inner product with `UserState.vector` ranks candidates; (I, 0) where there are none."""
 
     @abstractmethod
     def encode_user(self, history_rows: Rows) -> UserState:

@@ -5,21 +5,16 @@ Axes: `I` items, `n` history length, `M` modalities. Our choice, not MAGNET's (s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.scoring.base import Because, PairScores, Rows, Scorer, SparseScores, UserState
-
-if TYPE_CHECKING:
-    from model_store.snapshot import Snapshot
+from model_store.scoring.base import Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
 
 
 class ItemItemTerm:
     """`Σ_{j ∈ history} w B_ji`, with each entry of `B` stored split over the modalities (M,)."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Readable) -> None:
         self._indptr = snapshot.array("item_item_indptr")
         self._items = snapshot.array("item_item_items")
         self._values = snapshot.array("item_item_values")
@@ -33,10 +28,10 @@ class ItemItemTerm:
         offsets = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
         entries = offsets + np.arange(lengths.sum())
         rows, position = np.unique(self._items[entries], return_inverse=True)
-        values = self._values[entries]
-        amounts = np.stack(
-            [np.bincount(position, weights=values[:, m], minlength=len(rows)) for m in range(values.shape[1])], axis=1
-        )
+        values = self._values[entries].astype(np.float64)
+        amounts = np.zeros((len(rows), values.shape[1]))
+        for m in range(values.shape[1]):
+            amounts[:, m] = np.bincount(position, weights=values[:, m], minlength=len(rows))
         return SparseScores(rows.astype(np.int64), amounts)
 
     def per_history_item(self, history_rows: NDArray[np.int32], item_row: int) -> NDArray[np.float64]:
@@ -58,7 +53,7 @@ def no_item_item(n_modalities: int) -> SparseScores:
 class ItemItemScorer(Scorer):
     """Scoring kind `item-item`: the one term is the closed form itself."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Readable) -> None:
         super().__init__(snapshot)
         self._item_item = ItemItemTerm(snapshot)
 

@@ -13,16 +13,11 @@ A complementary expert reads the others' parts after removing what its modality 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.scoring.base import F32, F64, Because, PairScores, Rows, Scorer, SparseScores, UserState
+from model_store.scoring.base import F32, F64, Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
-
-if TYPE_CHECKING:
-    from model_store.snapshot import Snapshot
 
 # An expert that would have to read at least this share of its template from missing modalities is not eligible.
 MISSING_SHARE = 0.5
@@ -32,7 +27,7 @@ _NEVER = np.float32(-1e9)
 class PairScorer(Scorer):
     """MAGNET over the stored arrays; terms are `item-item` (where the snapshot has it), then the experts."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Readable) -> None:
         super().__init__(snapshot)
         self._parts = snapshot.array("item_parts")
         self._history = snapshot.array("item_history")
@@ -48,6 +43,7 @@ class PairScorer(Scorer):
         self.mix = parameter("expert_mix")  # ω (E, M)
         self.gain = parameter("expert_gain")  # κ (E,)
         self.template = parameter("expert_template")  # π (E, M)
+        self.members = int(snapshot.parameter("members")[0])  # bases side by side, each with its own unit block
         self.removes = np.asarray(snapshot.parameter("expert_removes"), dtype=np.int64)  # r (E,), -1 for none
         self.residual_maps = parameter("residual_maps")  # A (M, M, D, D): from modality, to modality
         self.pair_weights = parameter("pair_weights")  # γ (E, M)
@@ -60,11 +56,16 @@ class PairScorer(Scorer):
     # -- the user ---------------------------------------------------------------------------------------------
 
     def encode_user(self, history_rows: Rows) -> UserState:
-        """`u` = the normalised sum of the history's rows of `Q`; an empty history gives the zero vector."""
+        """`u` = the sum of the history's rows of `Q`, normalised per member; no history gives the zero vector."""
         rows = self._capped(history_rows)
         total = self._history[rows].astype(np.float32).sum(axis=0)
-        vector = total / max(float(np.linalg.norm(total)), 1e-12)
-        return UserState(rows, vector, self.user_logits(rows), self._gather(rows))
+        return UserState(rows, total / self._norm(total), self.user_logits(rows), self._gather(rows))
+
+    def _norm(self, total: NDArray[np.floating]) -> NDArray[np.floating]:
+        """What each entry of a history's sum (D,) is divided by: its block's length, times √members."""
+        blocks = total.reshape(self.members, -1)
+        lengths = np.maximum(np.linalg.norm(blocks, axis=1), 1e-12) * self.members**0.5
+        return np.repeat(lengths, blocks.shape[1]).astype(total.dtype)
 
     def known_user(self, user_row: int) -> UserState:
         """As `encode_user`, from the precomputed vectors."""
@@ -172,12 +173,12 @@ class PairScorer(Scorer):
             )
             direction += gates[expert] * self.gain[expert] * (self.mix[expert] @ read)
         history = self._history[state.history_rows].astype(np.float64)
-        norm = max(float(np.linalg.norm(history.sum(axis=0))), 1e-12)
-        exact = history @ direction / norm
+        history /= self._norm(history.sum(axis=0))
+        exact = history @ direction
         routed_residual = float(
             self.score(state, rows).scores[0] - state.item_item.at(rows).sum() - direction @ state.vector
         )
-        attributed = routed_residual * (history @ state.vector) / norm
+        attributed = routed_residual * (history @ state.vector)
         if self._item_item is not None:
             exact = exact + self._item_item.per_history_item(state.history_rows, item_row)
         return Because(state.history_rows, exact, attributed)

@@ -222,7 +222,10 @@ def _parameters(
         "user_router_b2": rng.normal(0, 0.1, e),
     }
     removes = np.array([-1] * 6 + [0, 1, 2], np.int32)
-    return {name: value.astype(np.float32) for name, value in parameters.items()} | {"expert_removes": removes}
+    return {name: value.astype(np.float32) for name, value in parameters.items()} | {
+        "expert_removes": removes,
+        "members": np.array([1], np.int32),
+    }
 
 
 def _user_arrays(
