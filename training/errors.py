@@ -20,3 +20,7 @@ class DatasetError(TrainingError):
 
 class SplitError(TrainingError):
     """A dataset that cannot be split in the way asked for."""
+
+
+class EncoderImportError(TrainingError):
+    """A checkpoint that cannot become a content encoder: unreadable, of an unknown kind, or not the same as ONNX."""

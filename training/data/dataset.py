@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.alignment import align_items, numeric_order
-from training.data.features import FeatureMatrix, find_features, read_features
+from training.data.features import FeatureMatrix, find_features, read_features, sidecar_of
 from training.data.interactions import Interactions, find_interactions, read_interactions
 from training.data.items import ItemTable
 
@@ -39,16 +39,23 @@ class Dataset:
 
 
 def load_dataset(
-    directory: Path, *, min_rating: float | None = None, features_directory: Path | None = None
+    directory: Path,
+    *,
+    min_rating: float | None = None,
+    features_directory: Path | None = None,
+    made_features: bool = True,
 ) -> Dataset:
     """Read a dataset directory.
 
     `min_rating` keeps only interactions rated at least so high; users left without any are dropped, items stay. Feature
-    arrays in `features_directory` take precedence over those of the same modality in `directory`. Raises DatasetError,
-    naming file, line or row and column, on anything malformed.
+    arrays in `features_directory` take precedence over those of the same modality in `directory`. Without
+    `made_features` those that `magnet-train features` made are left aside: it reads a dataset whose items have changed
+    since. Raises DatasetError, naming file, line or row and column, on anything malformed.
     """
     file = read_interactions(find_interactions(directory), min_rating=min_rating)
     feature_paths = find_features(directory, *([features_directory] if features_directory else []))
+    if not made_features:
+        feature_paths = {name: path for name, path in feature_paths.items() if not sidecar_of(path).is_file()}
     items = align_items(directory, file, list(feature_paths.values()))
     user_ids = numeric_order(file.user_ids) or file.user_ids
     interactions = replace(

@@ -1,0 +1,53 @@
+"""ONNX Runtime sessions, the only place that imports onnxruntime: reading and writing bundles needs none."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from model_store.errors import EncoderError
+
+
+class Session(Protocol):
+    """The part of an ONNX Runtime session that is used here."""
+
+    def run(self, output_names: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run the graph."""
+
+
+def open_session(graph: Path | bytes, providers: Sequence[str] | None = None, threads: int = 1) -> Session:
+    """Open a graph, a file or its content, for `threads` threads per run; raises EncoderError."""
+    try:
+        runtime: Any = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EncoderError(
+            "running content encoders needs onnxruntime: pip install 'magnet-rec[train]', [serve] or [serve-gpu]"
+        ) from error
+    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
+    if absent := set(chosen) - set(runtime.get_available_providers()):
+        raise EncoderError(
+            f"expected the execution providers {sorted(absent)}, onnxruntime has {runtime.get_available_providers()}"
+        )
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only; its warnings are advice about shapes
+    try:
+        session: Session = runtime.InferenceSession(
+            graph if isinstance(graph, bytes) else str(graph), options, providers=chosen
+        )
+    except Exception as error:  # as in _run
+        name = "the graph" if isinstance(graph, bytes) else str(graph)
+        raise EncoderError(f"{name}: expected an ONNX graph that onnxruntime can run: {error}") from error
+    return session
+
+
+def available_cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

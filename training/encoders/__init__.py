@@ -1,0 +1,1 @@
+"""Making content encoders from checkpoints, and item features with them."""
