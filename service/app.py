@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from model_store.version import VERSION
+from service.access import Access, Keys
 from service.envelope import Envelope
 from service.problems import install_problems
 from service.routes import explain, lookups, probes, recommend
@@ -23,12 +24,14 @@ expert contributed. Every answer comes from one snapshot, named in `X-Snapshot-I
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for `settings`, or for the environment's."""
-    service = Service(settings or Settings())
+    settings = settings or Settings()
+    service = Service(settings)
     app = FastAPI(title="MAGNET", version=VERSION, description=DESCRIPTION, lifespan=_lifespan, redirect_slashes=False)
     app.state.service = service
     for subject in (recommend, explain, lookups, probes):
         app.router.routes.extend(subject.router.routes)
     install_problems(app)
+    app.add_middleware(Access, keys=Keys.read(settings))
     app.add_middleware(Envelope, deployment=service.deployment)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

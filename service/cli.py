@@ -11,6 +11,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from model_store.version import VERSION
+from service.access import Keys
 from service.announce import announce_when_ready
 from service.settings import Settings
 
@@ -39,6 +40,10 @@ def main(announce: bool, **options: object) -> None:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, entry['loc'])) or 'settings'}: {entry['msg']}" for entry in error.errors()]
         raise click.ClickException("\n".join(lines)) from error
+    try:
+        Keys.read(settings)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     refuse_rival_packages()
     if announce:
         announce_when_ready(settings)
@@ -72,3 +77,7 @@ def _installed(distribution: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+if __name__ == "__main__":
+    main()

@@ -63,6 +63,25 @@ class InvalidRequest(ServiceError):
     title = "The request is not valid"
 
 
+class KeyRequired(ServiceError):
+    """A call without a valid API key where keys are configured."""
+
+    status = 401
+    slug = "key-required"
+    title = "A valid API key is required"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class AdminKeyRequired(ServiceError):
+    """An admin call without the admin key, or where none is configured."""
+
+    status = 403
+    slug = "admin-key-required"
+    title = "The admin key is required"
+
+
 class UnknownUser(ServiceError):
     """A look-up of a user that neither the snapshot nor the events know."""
 

@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,6 +26,18 @@ class Settings(BaseSettings):
 
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Worker processes; they share the snapshot's pages."""
+
+    api_keys: SecretStr | None = None
+    """API keys, separated by commas. With keys, only the probes answer without one."""
+
+    api_keys_file: Path | None = None
+    """File with one API key per line; read at start."""
+
+    admin_key: SecretStr | None = None
+    """The key of admin calls, which are refused without it; it opens every other call too."""
+
+    admin_key_file: Path | None = None
+    """File with the admin key; read at start."""
 
     snapshot_poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """How often the store's pointer is looked at for a new snapshot."""
@@ -62,7 +74,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _keys_before_network(self) -> Settings:
-        if not self.is_loopback():
+        if not self.is_loopback() and self.api_keys is None and self.api_keys_file is None:
             raise ValueError(
                 f"host is {self.host!r}: without API keys the service binds loopback only (expected 127.0.0.1, ::1 or "
                 "localhost)"
