@@ -51,7 +51,7 @@ async def test_each_key_opens_either_way(locked: ServiceClient, headers: dict[st
 
 @pytest.mark.parametrize("wrong", ["", "first-key2", "first", "first-key, second-key", "ключ"])
 async def test_wrong_keys_open_nothing_and_are_not_repeated(locked: ServiceClient, wrong: str) -> None:
-    refused = await locked.get("/experts", headers={"X-API-Key": wrong.encode()})
+    refused = await locked.get("/experts", headers=[(b"X-API-Key", wrong.encode())])
     assert refused.status_code == 401
     assert not wrong or wrong not in refused.text
 
