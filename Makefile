@@ -15,11 +15,11 @@ DEMO_DATA = $(or $(DATA),demo/data)
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	"$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
-.PHONY: help install demo test test-full check test-needs docs clean
+.PHONY: help install demo test test-full check check-docker test-needs docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with everything for training, serving and developing
 
@@ -49,6 +49,9 @@ test: check test-needs ## everything CI checks: `make check` and all tests but t
 
 test-full: check test-needs ## `make test` with the slow tests
 	$(BIN)/pytest
+
+check-docker: ## build the images and take the composed system through its life (needs Docker with Compose)
+	"$(PYTHON)" tests/e2e/compose.py
 
 test-needs:
 	@tests/support/install-test-needs
