@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.scoring import UserState
 from service.served import ServedSnapshot
+from service.state.protocol import NO_EVENTS, KeptEvent, UserEvents
 
 NO_ROWS = np.zeros(0, np.int64)
 
@@ -24,10 +25,14 @@ class Asker:
     strategy: str
     state: UserState | None
     seen: NDArray[np.int64]
-    """Rows the user has interacted with; left out unless the caller wants them."""
+    """Distinct rows the user has interacted with; left out unless the caller wants them."""
+    unwanted: NDArray[np.int64] = field(default_factory=lambda: NO_ROWS)
+    """Distinct rows the user does not want; always left out."""
     events_used: int = 0
     version: int = 0
     """The version of the user's events that this was made from."""
+    exists: bool = True
+    """Whether the snapshot or the events know the user."""
 
     @property
     def history_rows(self) -> NDArray[np.int32]:
@@ -35,12 +40,62 @@ class Asker:
         return self.state.history_rows if self.state is not None else np.zeros(0, np.int32)
 
 
-def asker_for(served: ServedSnapshot, user_id: str) -> Asker:
-    """The user as the snapshot knows it; without a history, or unknown, it is `popular`."""
-    user_row = served.snapshot.user_row(user_id)
-    if user_row is None:
-        return Asker(user_id, "popular", None, NO_ROWS)
-    history = served.snapshot.history(user_row)
-    if len(history) == 0:
-        return Asker(user_id, "popular", None, NO_ROWS)
-    return Asker(user_id, "personalised", served.scorer.known_user(user_row), np.unique(history).astype(np.int64))
+def asker_for(
+    served: ServedSnapshot, user_id: str, events: UserEvents = NO_EVENTS, at_version: int | None = None
+) -> Asker:
+    """The user as the snapshot and the events up to `at_version` (None: all) know it.
+
+    The newest event about an item counts. A positive one puts the item into the history, behind what the snapshot knows; a
+    negative one takes it out, whoever put it there. What the snapshot holds already is not new. A forgotten user has no
+    snapshot history.
+    """
+    row = None if events.forgotten_at else served.snapshot.user_row(user_id)
+    base = served.snapshot.history(row) if row is not None else np.zeros(0, np.int32)
+    limit = events.version if at_version is None else at_version
+    if not events.events or events.events[0].version > limit:
+        if len(base) == 0:
+            return Asker(user_id, "popular", None, NO_ROWS, version=limit, exists=row is not None)
+        assert row is not None
+        return Asker(user_id, "personalised", served.scorer.known_user(row), _rows(base), version=limit)
+    wanted, unwanted = _by_item(served, [kept for kept in events.events if kept.version <= limit])
+    known = set(base.tolist())
+    kept_base = [item_row for item_row in base.tolist() if item_row not in unwanted]
+    new = [item_row for item_row in wanted if item_row not in known]
+    used = len(new) + len(unwanted)
+    seen, never = _rows([*known, *wanted, *unwanted]), _rows(list(unwanted))
+    if not new and len(kept_base) == len(base):
+        state = served.scorer.known_user(row) if row is not None and len(base) else None
+    else:
+        history = np.array(kept_base + new, np.int32)
+        state = served.scorer.encode_user(history) if len(history) else None
+    strategy = "popular" if state is None else "personalised" if kept_base else "folded-in"
+    return Asker(user_id, strategy, state, seen, never, used, limit)
+
+
+def session_asker(served: ServedSnapshot, item_rows: list[int]) -> Asker:
+    """Somebody without a name, known by a list of items, most recent last; an item that comes twice counts where last."""
+    history = list(dict.fromkeys(reversed(item_rows)))[::-1]
+    if not history:
+        return Asker(None, "popular", None, NO_ROWS)
+    return Asker(None, "session", served.scorer.encode_user(np.array(history, np.int32)), _rows(history))
+
+
+def _by_item(served: ServedSnapshot, events: list[KeptEvent]) -> tuple[list[int], set[int]]:
+    """Rows in the order of their newest positive event, and rows whose newest event is negative."""
+    wanted: dict[int, None] = {}
+    unwanted: set[int] = set()
+    for kept in sorted(events, key=lambda kept: (kept.event.timestamp, kept.version)):
+        row = served.snapshot.item_row(kept.event.item)
+        if row is None:
+            continue
+        wanted.pop(row, None)
+        unwanted.discard(row)
+        if kept.event.is_positive:
+            wanted[row] = None
+        else:
+            unwanted.add(row)
+    return list(wanted), unwanted
+
+
+def _rows(rows: NDArray[np.int32] | list[int]) -> NDArray[np.int64]:
+    return np.unique(np.asarray(rows, np.int64))

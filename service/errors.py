@@ -139,3 +139,14 @@ class NotReady(ServiceError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers={"Retry-After": "2"})
+
+
+class StateUnavailable(ServiceError):
+    """The state store cannot do what was asked; nothing was acknowledged."""
+
+    status = 503
+    slug = "state-unavailable"
+    title = "The state store is unavailable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})

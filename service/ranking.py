@@ -98,7 +98,7 @@ def rank(pairs: PairScores, factors: Factors | None, limit: int) -> Ranking:
 
 
 def terms_of(ranking: Ranking, position: int, heads: list[TermHead]) -> list[dict[str, object]]:
-    """The non-zero terms of one ranked item, as answers print them."""
+    """The non-zero terms of one ranked item, as answers print them; an only term is printed even where it is zero."""
     contributions = ranking.contributions[position].tolist()
     weights = ranking.weights[position].tolist()
     return [
@@ -110,7 +110,7 @@ def terms_of(ranking: Ranking, position: int, heads: list[TermHead]) -> list[dic
             "contribution": contribution,
         }
         for head, weight, contribution in zip(heads, weights, contributions, strict=True)
-        if contribution or weight > 0
+        if contribution or weight > 0 or len(heads) == 1
     ]
 
 

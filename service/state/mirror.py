@@ -1,0 +1,141 @@
+"""What a worker keeps in memory of the shared state, and how it stays fresh.
+
+Every worker follows the store's changes several times a second; what it changed itself it sees at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from model_store.events import Event
+from service.errors import StateUnavailable
+from service.state.protocol import Changes, LiveItem, StateStore, UserEvents
+
+log = logging.getLogger("magnet.state")
+USERS_KEPT = 100_000
+
+
+class Mirror:
+    """Users' events as they are asked for, and every live item."""
+
+    def __init__(self, store: StateStore, poll_seconds: float) -> None:
+        self.store = store
+        self._poll_seconds = poll_seconds
+        self._users: OrderedDict[str, UserEvents] = OrderedDict()
+        self._generation = 0
+        self._version = 0
+        self._started = False
+        self.items: dict[str, LiveItem] = {}
+        self.items_version = 0
+        """The version of the newest change to any item."""
+        self.failure: str | None = None
+        """Why the store does not answer, while it does not."""
+
+    async def follow(self) -> None:
+        """Open the store and follow its changes until cancelled; tries again while it is unavailable."""
+        while True:
+            await self.catch_up()
+            await asyncio.sleep(self._poll_seconds)
+
+    async def catch_up(self) -> None:
+        """Take in what happened since the last time."""
+        try:
+            if not self._started:
+                await self.store.start()
+                self._started = True
+            self._apply(await self.store.changes(self._version))
+            self._recovered()
+        except StateUnavailable as error:
+            self._failed(error)
+
+    async def stop(self) -> None:
+        """Close the store."""
+        if self._started:
+            await self.store.stop()
+            self._started = False
+
+    def peek(self, user_id: str) -> UserEvents | None:
+        """The user's events where they are in memory."""
+        found = self._users.get(user_id)
+        if found is not None:
+            self._users.move_to_end(user_id)
+        return found
+
+    async def events_of(self, user_id: str) -> UserEvents:
+        """The user's events. Raises `StateUnavailable`."""
+        found = self.peek(user_id)
+        if found is not None:
+            return found
+        generation = self._generation
+        try:
+            found = await self.store.events_of(user_id)
+        except StateUnavailable as error:
+            self._failed(error)
+            raise
+        if generation == self._generation:  # else a change came in while the store was read, perhaps this user's
+            self._users[user_id] = found
+            while len(self._users) > USERS_KEPT:
+                self._users.popitem(last=False)
+        return found
+
+    async def append(self, events: Sequence[Event]) -> int:
+        """See `StateStore.append`; this worker's next answers show them."""
+        new = await self._durably(self.store.append(events))
+        self._drop({event.user for event in events})
+        return new
+
+    async def forget(self, user_id: str) -> None:
+        """See `StateStore.forget`."""
+        await self._durably(self.store.forget(user_id))
+        self._drop({user_id})
+
+    async def put_item(self, item_id: str, content: bytes) -> LiveItem:
+        """See `StateStore.put_item`."""
+        return self._take(await self._durably(self.store.put_item(item_id, content)))
+
+    async def hide_item(self, item_id: str) -> LiveItem:
+        """See `StateStore.hide_item`."""
+        return self._take(await self._durably(self.store.hide_item(item_id)))
+
+    async def _durably(self, writing):  # type: ignore[no-untyped-def]
+        try:
+            return await writing
+        except StateUnavailable as error:
+            self._failed(error)
+            raise
+
+    def _apply(self, changes: Changes) -> None:
+        if changes.everything:
+            log.warning("the state store lost its memory or began anew at version %d", changes.version)
+            self._users.clear()
+            self.items.clear()
+        self._drop(changes.users)
+        for item in changes.items:
+            self._take(item)
+        self._version = changes.version
+
+    def _take(self, item: LiveItem) -> LiveItem:
+        """An older report never overwrites a newer one."""
+        known = self.items.get(item.item_id)
+        if known is None or known.version < item.version:
+            self.items[item.item_id] = item
+            self.items_version = max(self.items_version, item.version)
+        return item
+
+    def _drop(self, users: frozenset[str] | set[str]) -> None:
+        self._generation += 1
+        for user_id in users:
+            self._users.pop(user_id, None)
+
+    def _failed(self, error: StateUnavailable) -> None:
+        if self.failure is None:
+            log.error("the state store is unavailable: %s", error.detail)
+        self.failure = error.detail
+
+    def _recovered(self) -> None:
+        if self.failure is not None:
+            log.warning("the state store is back")
+        self.failure = None

@@ -1,0 +1,96 @@
+"""Explanations return the very values of the answer, or equal ones recomputed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.service_client import ServiceClient, in_process, promoted
+from tests.support.tiny_snapshot import write_tiny_pair_snapshot
+
+pytestmark = pytest.mark.anyio
+USER = "user/001"
+
+
+@pytest.mark.parametrize("params", [{}, {"steer": "visual:3"}, {"diversity": 0.5}])
+async def test_recommendation_id_gives_the_very_values(client: ServiceClient, params: dict[str, object]) -> None:
+    answer = await client.recommend(USER, k=30, explain="full", **params)
+    for item in answer["items"]:
+        found = await client.json("/explain", recommendation_id=answer["recommendation_id"], item=item["item"])
+        for field in ("score", "experts", "modality_amounts", "because", "title", "image"):
+            assert found[field] == item[field]
+        assert (found["user"], found["snapshot"]) == (USER, answer["snapshot"])
+        assert found["faithfulness"] == {"spearman": 0.9}
+
+
+async def test_recomputed_pairs_agree(client: ServiceClient) -> None:
+    answer = await client.recommend(USER, k=30)
+    for item in answer["items"]:
+        found = await client.json("/explain", user=USER, item=item["item"])
+        assert found["score"] == pytest.approx(item["score"], abs=1e-4)
+        assert [term["name"] for term in found["experts"]] == [term["name"] for term in item["experts"]]
+
+
+async def test_popular_answers_can_be_explained(client: ServiceClient) -> None:
+    answer = await client.recommend("nobody", k=3)
+    item = answer["items"][2]
+    found = await client.json("/explain", recommendation_id=answer["recommendation_id"], item=item["item"])
+    assert (found["experts"], found["score"], found["because"]) == (item["experts"], item["score"], [])
+
+
+async def test_expired_answers_are_gone(store_root: Path) -> None:
+    async with in_process(store_root, answer_ttl_seconds=1e-9) as client:
+        answer = await client.recommend(USER, k=1)
+        params = {"recommendation_id": answer["recommendation_id"], "item": answer["items"][0]["item"]}
+        problem = await client.json("/explain", 410, **params)
+    assert problem["type"] == "urn:problem-type:magnet:expired"
+
+
+async def test_memory_of_answers_is_bounded(store_root: Path) -> None:
+    async with in_process(store_root, answer_memory_mb=0.05) as client:
+        ids = [(await client.recommend(USER, k=20))["recommendation_id"] for _ in range(40)]
+        shelf = client.service.recommender.answers
+        assert shelf.bytes <= 0.05 * 2**20
+        assert shelf.get(ids[0]) is None
+        assert shelf.get(ids[-1]) is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "slug"),
+    [
+        ("/explain", {"user": "nobody", "item": "item/001"}, "unknown-user"),
+        ("/explain", {"user": USER, "item": "nothing"}, "unknown-item"),
+        ("/explain/nobody", {}, "unknown-user"),
+        ("/items/nothing", {}, "unknown-item"),
+        ("/users/nobody", {}, "unknown-user"),
+        ("/media/0", {}, "unknown-picture"),
+    ],
+)
+async def test_unknown_things_are_404(client: ServiceClient, path: str, params: dict[str, str], slug: str) -> None:
+    problem = await client.json(path, 404, **params)
+    assert problem["type"] == f"urn:problem-type:magnet:{slug}"
+
+
+async def test_profile_shares_add_up(client: ServiceClient) -> None:
+    profile = await client.json("/explain/user%2F001")
+    assert sum(entry["share"] for entry in profile["experts"]) == pytest.approx(1, abs=1e-4)
+    assert sum(profile["modality_shares"].values()) == pytest.approx(1, abs=1e-4)
+    routed = [entry["mean_weight"] for entry in profile["experts"] if entry["mean_weight"] is not None]
+    assert sum(routed) == pytest.approx(1, abs=1e-4)
+
+
+async def test_explanation_survives_one_swap(tmp_path: Path) -> None:
+    root = tmp_path
+    first, second = [write_tiny_pair_snapshot(root, seed=seed) for seed in (0, 1)]
+    promoted(root, first)
+    async with in_process(root) as client:
+        answer = await client.recommend(USER, k=5)
+        promoted(root, second)
+        await client.service.watcher.catch_up()
+        item = answer["items"][0]
+        found = await client.json("/explain", recommendation_id=answer["recommendation_id"], item=item["item"])
+        assert (found["snapshot"], found["experts"]) == (first, item["experts"])
+        page = await client.get(answer["next"])
+        assert (page.json()["snapshot"], page.headers["x-snapshot-id"]) == (first, first)
+        assert (await client.recommend(USER))["snapshot"] == second
