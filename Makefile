@@ -35,7 +35,7 @@ demo: $(INSTALLED) ## train on the demo catalogue and serve it; DATA=dir for you
 ifeq ($(DATA),)
 	$(BIN)/magnet-train demo-data --out $(DEMO_DATA) --seed $(SEED)
 endif
-	$(BIN)/magnet-train run --data "$(DEMO_DATA)" --model magnet --store demo/store --out demo/run --seed $(SEED)
+	$(BIN)/magnet-train run --data "$(DEMO_DATA)" --model magnet --store demo/store --out demo/runs/$$(date +%Y%m%d-%H%M%S) --seed $(SEED)
 	exec $(BIN)/magnet-serve --store demo/store --port $(PORT) --announce
 
 check: $(INSTALLED) ## lint, format, types and import contracts, without the tests
