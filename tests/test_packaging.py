@@ -1,5 +1,6 @@
 """What is installed for serving: no torch, nothing of the trainer, and a service that starts."""
 
+import ast
 import importlib.metadata
 import json
 import shutil
@@ -46,6 +47,39 @@ def test_serving_requires_nothing_of_the_trainer() -> None:
 
 def test_the_closure_would_show_torch() -> None:
     assert "torch" in closure(Requirement("magnet-rec[train]"), set())
+
+
+def imported(*packages: str) -> set[str]:
+    """Top-level names of all modules that the source of `packages` imports anywhere, but the standard library's."""
+    names: set[str] = set()
+    for package in packages:
+        for file in (layout.ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"__future__", "model_store", "training", "service"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "extra", "offered"),
+    [
+        (["model_store"], "", set()),
+        (["model_store", "service"], "serve", set()),
+        (["model_store", "training"], "train", {"timm", "torchvision"}),  # encoders that a user may bring
+    ],
+)
+def test_what_is_imported_is_installed(packages: list[str], extra: str, offered: set[str]) -> None:
+    """Every imported module comes with the extra; `offered` ones are imported only where they are installed."""
+    required = closure(Requirement(f"magnet-rec[{extra}]" if extra else "magnet-rec"), set())
+    owners = importlib.metadata.packages_distributions()
+    unmet = {
+        name
+        for name in imported(*packages) - offered
+        if not required & {canonicalize_name(owner) for owner in owners.get(name, [])}
+    }
+    assert unmet == set()
 
 
 @pytest.fixture(scope="module")
