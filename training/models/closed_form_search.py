@@ -20,7 +20,7 @@ from training.evaluation.ranking import rank_positives
 from training.models.closed_form import ClosedFormSettings, Solution, gram
 
 STRENGTHS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0)
-COLD_SCALES = (0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4)
+COLD_SCALES = (0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 COLD_SHARE = 0.2
 """Share of the warm items that stand in for cold ones when κ is chosen."""
 ENOUGH_COLD_POSITIVES = 100

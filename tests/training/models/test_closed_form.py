@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from training.errors import TrainingError
+from training.graph.normalise import symmetric_normalise
+from training.models.closed_form import DENSE_LIMIT, ClosedFormSettings, fit_closed_form, gram, why_off
+
+N_ITEMS = 12
+MIX = {"visual": 0.25, "textual": 0.75}
+
+
+def history(seed: int, n_users: int = 40) -> sparse.csr_array:
+    """Random interactions in which the last item has none."""
+    dense = (np.random.default_rng(seed).random((n_users, N_ITEMS)) < 0.25).astype(np.float32)
+    dense[:, -1] = 0
+    return sparse.csr_array(dense)
+
+
+def graph(seed: int) -> sparse.csr_array:
+    upper = np.triu(np.random.default_rng(seed).random((N_ITEMS, N_ITEMS)) < 0.3, 1).astype(np.float32)
+    return symmetric_normalise(sparse.csr_array(upper + upper.T))
+
+
+def graphs(seed: int) -> dict[str, sparse.csr_array]:
+    return {"visual": graph(seed + 1), "textual": graph(seed + 2)}
+
+
+def dense(train: sparse.csr_array, of: dict[str, sparse.csr_array], settings: ClosedFormSettings) -> np.ndarray:
+    return fit_closed_form(train, of, settings, per_row=N_ITEMS).matrix().toarray()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.5, 500), st.floats(0, 2))
+def test_it_is_the_optimum(seed: int, reg: float, content: float) -> None:
+    """Where the diagonal is held at zero, the gradient must vanish everywhere else."""
+    train, of = history(seed), graphs(seed)
+    weights = dense(train, of, ClosedFormSettings(reg, content, MIX)).astype(np.float64)
+    prior = content * sum(alpha * of[name].toarray() for name, alpha in MIX.items())
+    squares = (train.T @ train).toarray().astype(np.float64)
+    gradient = squares @ weights - squares + reg * (weights - prior)
+    warm = squares.diagonal() > 0  # the column of a cold item has a form of its own
+    gradient[np.diag_indices(N_ITEMS)] = 0
+    np.testing.assert_allclose(gradient[:, warm] / (reg + squares.max()), 0, atol=2e-5)
+    assert not weights.diagonal().any()
+
+
+def test_without_content_it_is_ease() -> None:
+    train = history(seed=1)
+    inverse = np.linalg.inv((train.T @ train).toarray().astype(np.float64) + 20 * np.eye(N_ITEMS))
+    expected = -inverse / inverse.diagonal()  # Steck 2019, equation 8
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(dense(train, {}, ClosedFormSettings(20, 0, {})), expected, atol=1e-5)
+
+
+def test_shares_are_exact() -> None:
+    train, of = history(seed=2), graphs(2)
+    result = fit_closed_form(train, of, ClosedFormSettings(20, 0.3, MIX, cold_scale=0.1), per_row=N_ITEMS)
+    assert result.shares == ("behaviour", "visual", "textual")
+    only_visual = fit_closed_form(train, of, ClosedFormSettings(20, 0.3 * 0.25, {"visual": 1.0}), per_row=N_ITEMS)
+    without = fit_closed_form(train, of, ClosedFormSettings(20, 0.0, {}), per_row=N_ITEMS)
+    warm = slice(0, N_ITEMS - 1)
+    for name, alone in (("visual", only_visual), ("behaviour", without)):
+        np.testing.assert_allclose(
+            result.share(name).toarray()[:, warm], alone.share(name).toarray()[:, warm], atol=1e-5
+        )
+    np.testing.assert_allclose(result.matrix().toarray(), sum(result.share(n).toarray() for n in result.shares))
+
+
+def test_an_item_without_interactions_is_scored_by_its_content_neighbours() -> None:
+    train, of = history(seed=3), graphs(3)
+    weights = dense(train, of, ClosedFormSettings(20, 0.3, MIX, cold_scale=0.1))
+    expected = 0.1 * (0.25 * of["visual"].toarray()[:, -1] + 0.75 * of["textual"].toarray()[:, -1])
+    assert expected.any()
+    np.testing.assert_allclose(weights[:, -1], expected, atol=1e-6)
+
+
+def test_only_the_strongest_entries_stay() -> None:
+    train, of = history(seed=4), graphs(4)
+    settings = ClosedFormSettings(20, 0.3, MIX, cold_scale=0.1)
+    few, all_of_them = fit_closed_form(train, of, settings, per_row=3).matrix(), dense(train, of, settings)
+    assert (np.diff(few.indptr) <= 3).all()
+    for row in range(N_ITEMS):
+        stays = few[[row]].toarray()[0]
+        assert np.abs(stays).sum() == pytest.approx(np.sort(np.abs(all_of_them[row]))[-3:].sum(), abs=1e-6)
+
+
+def test_facts_are_recorded() -> None:
+    facts = fit_closed_form(history(5), graphs(5), ClosedFormSettings(20, 0.3, MIX, 0.1)).facts
+    assert facts["lambda"] == 20
+    assert facts["c"] == 0.3
+    assert facts["cold_scale"] == 0.1
+    assert facts["alpha_textual"] == 0.75
+    assert float(facts["seconds"]) > 0
+
+
+def test_beyond_the_limit_it_says_why_it_is_off() -> None:
+    assert why_off(DENSE_LIMIT) is None
+    reason = why_off(DENSE_LIMIT + 1)
+    assert reason is not None
+    assert str(DENSE_LIMIT + 1) in reason
+    with pytest.raises(TrainingError, match="limited to"):
+        gram(sparse.csr_array(([1.0], ([0], [0])), shape=(1, DENSE_LIMIT + 1)))
+
+
+def test_a_modality_without_a_graph_is_refused() -> None:
+    with pytest.raises(TrainingError, match="acoustic"):
+        fit_closed_form(history(6), graphs(6), ClosedFormSettings(20, 0.3, {"acoustic": 1.0}))

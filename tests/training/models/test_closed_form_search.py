@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from training.evaluation.metrics import ndcg_at, recall_at
+from training.evaluation.ranking import rank_positives
+from training.graph.content import content_knn
+from training.models.closed_form import ClosedFormSettings, fit_closed_form
+from training.models.closed_form_search import choose
+
+N_USERS, N_ITEMS, N_KINDS = 300, 120, 12
+
+
+class World:
+    """Users who like two kinds of items each; `textual` tells the kind, `visual` tells nothing."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        kind = rng.integers(0, N_KINDS, N_ITEMS)
+        likes = np.stack([rng.permutation(N_KINDS)[:2] for _ in range(N_USERS)])
+        liking = 0.004 + 0.35 * (kind[None, :, None] == likes[:, None, :]).any(axis=2)
+        part = np.where(rng.random((N_USERS, N_ITEMS)) < liking, rng.integers(0, 4, (N_USERS, N_ITEMS)), -1)
+        self.train, self.valid, self.test = (
+            sparse.csr_array(np.isin(part, which).astype(np.float32)) for which in ([0, 1], [2], [3])
+        )
+        present = np.ones(N_ITEMS, bool)
+        told = (np.eye(N_KINDS)[kind] + 0.2 * rng.normal(size=(N_ITEMS, N_KINDS))).astype(np.float32)
+        noise = rng.normal(size=(N_ITEMS, N_KINDS)).astype(np.float32)
+        self.graphs = {"visual": content_knn(noise, present, k=5), "textual": content_knn(told, present, k=5)}
+
+    def quality(self, settings: ClosedFormSettings, positives: sparse.csr_array) -> float:
+        weights = fit_closed_form(self.train, self.graphs, settings, per_row=N_ITEMS).matrix()
+        users = np.flatnonzero(np.diff(positives.indptr))
+        of_users = positives[users]
+        ranks = rank_positives(lambda rows: (self.train[rows] @ weights).toarray(), of_users, self.train, users)
+        return float((recall_at(20, ranks, of_users.indptr) + ndcg_at(20, ranks, of_users.indptr)).mean())
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(seed=1)
+
+
+@pytest.fixture(scope="module")
+def chosen(world: World) -> ClosedFormSettings:
+    return choose(world.train, world.valid, world.graphs)
+
+
+def test_the_telling_modality_is_found(chosen: ClosedFormSettings) -> None:
+    assert chosen.content > 0
+    assert chosen.mix["textual"] > chosen.mix["visual"]
+    assert sum(chosen.mix.values()) == pytest.approx(1.0)
+    assert chosen.cold_scale > 0
+
+
+def test_no_other_strength_or_regularisation_on_the_grid_validates_better(
+    world: World, chosen: ClosedFormSettings
+) -> None:
+    best = world.quality(chosen, world.valid)
+    for factor in (0.5, 2.0):
+        other_reg = ClosedFormSettings(chosen.reg * factor, chosen.content / factor, chosen.mix, chosen.cold_scale)
+        other_content = ClosedFormSettings(chosen.reg, chosen.content * factor, chosen.mix, chosen.cold_scale)
+        assert world.quality(other_reg, world.valid) <= best + 1e-6
+        assert world.quality(other_content, world.valid) <= best + 1e-6
+
+
+def test_content_pays_in_the_test_too(world: World, chosen: ClosedFormSettings) -> None:
+    ease = choose(world.train, world.valid, {})
+    assert ease.content == 0
+    assert ease.mix == {}
+    assert world.quality(chosen, world.test) > world.quality(ease, world.test)
+
+
+def test_same_data_same_choice(world: World, chosen: ClosedFormSettings) -> None:
+    assert choose(world.train, world.valid, world.graphs) == chosen
+
+
+def test_really_cold_positives_decide_the_cold_scale(world: World) -> None:
+    """Where a fifth of the items is cold in earnest and validation asks for them, they get a high scale."""
+    cold = np.arange(N_ITEMS) % 5 == 0
+    train = sparse.csr_array(world.train @ sparse.diags_array((~cold).astype(np.float32)))
+    train.eliminate_zeros()
+    asked = sparse.csr_array(world.valid + world.train @ sparse.diags_array(cold.astype(np.float32)))
+    asked.eliminate_zeros()
+    on_cold = sparse.csr_array(asked @ sparse.diags_array(cold.astype(np.float32)))
+    on_cold.eliminate_zeros()
+    simulated = choose(train, world.valid, world.graphs).cold_scale
+    assert choose(train, on_cold, world.graphs).cold_scale > simulated
