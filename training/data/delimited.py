@@ -101,14 +101,14 @@ def _header(path: Path, dialect: Dialect) -> list[str]:
     if not start.strip():
         raise DatasetError(path, "expected a header line, found an empty file")
     try:
-        text = start.decode("utf-8-sig", errors="strict" if len(start) < 1 << 20 else "ignore")
+        text = start.decode("utf-8-sig", errors="surrogateescape")  # only the header has to be sound here
         first = next(_records(io.StringIO(text, newline=""), dialect), None)
-    except UnicodeDecodeError:
-        raise _not_utf8(path, dialect, []) from None
     except csv.Error as error:
         raise DatasetError(path, f"expected a header line: {error}", place="header") from error
     if first is None:
         raise DatasetError(path, "expected a header line, found an empty file")
+    if any("\udc80" <= character <= "\udcff" for cell in first[1] for character in cell):
+        raise _not_utf8(path, dialect, [])
     return first[1]
 
 

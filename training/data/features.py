@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import tokenize
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 MODALITY_OF_STEM = {"image": "visual", "text": "textual"}
 """MMRec's file names; any other `<modality>_feat.npy` names its modality itself."""
 BLOCK_ROWS = 65_536
+DAMAGED_HEADER = (ValueError, TypeError, EOFError, OverflowError, SyntaxError, tokenize.TokenError)
+"""What NumPy lets through when it parses the header of a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ def find_features(*directories: Path) -> dict[str, Path]:
 def open_features(path: Path) -> NDArray[np.floating]:
     """Map a feature array (n, d) without reading it. Raises DatasetError on what is not such an array."""
     try:
-        array: NDArray[np.floating] = open_memmap(path, mode="r")
-    except (ValueError, TypeError, EOFError, OSError, SyntaxError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # NumPy's advice on headers it had to guess at
+            array: NDArray[np.floating] = open_memmap(path, mode="r")
+    except (*DAMAGED_HEADER, OSError) as error:
         raise DatasetError(path, f"expected a NumPy array file: {error}") from error
     if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind != "f":
         raise DatasetError(path, f"expected floats of shape (items, width), found {array.dtype} of shape {array.shape}")
