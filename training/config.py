@@ -1,0 +1,121 @@
+"""A run's complete configuration: what `config.toml` in a run directory holds, and how one is put together.
+
+Order of precedence: `--set` over a `--config` file over the defaults of the model.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import TrainingError
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run does, beside the model's own settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    data: Path
+    """Dataset directory."""
+    features: Path | None = None
+    """Directory with further feature arrays; where the dataset has only texts and pictures, they are made here."""
+    model: str = "magnet"
+    """Name out of `magnet-train models`."""
+    split: str = "auto"
+    """given, random, leave-last, global-time, cold-items, or auto: given where there are labels, else random."""
+    min_rating: float | None = None
+    """Ratings from here on are positives; omitted: 70 % of the highest rating, where there are ratings at all."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the split and of everything random in training."""
+    text: str = "default"
+    """Text encoder for raw texts (see `magnet-train encoder import`), or none."""
+    image: str = "default"
+    """Image encoder for raw pictures, or none."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where there is one."""
+    amp: bool = False
+    """Mixed precision (bfloat16) in the base's training."""
+    refit: bool = True
+    """Fit again on all interactions before export."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The model's settings."""
+
+
+class ConfigError(TrainingError):
+    """A setting that does not exist or has no such value; the message names it."""
+
+
+def model_settings(config_type: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+    """The model's configuration from what was given, defaults filled in.
+
+    Raises:
+        ConfigError: an unknown key or a value out of range.
+
+    """
+    try:
+        return config_type.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(_problems(error)) from error
+
+
+def with_overrides(settings: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
+    """`settings` with `KEY.SUBKEY=VALUE` strings applied; values are TOML, a bare word is a string."""
+    result = dict(settings)
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator or not path:
+            raise ConfigError(f"expected --set KEY=VALUE, found {override!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *parents, leaf = path.split(".")
+        level = result
+        for parent in parents:
+            level[parent] = dict(level.get(parent, {}))
+            level = level[parent]
+        level[leaf] = value
+    return result
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's content.
+
+    Raises:
+        ConfigError: not there, or not TOML.
+
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"expected a TOML file at {path}: {error}") from error
+
+
+def read_run_config(path: Path) -> RunConfig:
+    """A run's `config.toml`.
+
+    Raises:
+        ConfigError: not there, or not a run's configuration.
+
+    """
+    try:
+        return RunConfig.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_problems(error)}") from error
+
+
+def write_run_config(path: Path, config: RunConfig) -> None:
+    """Write `config.toml`; what is None is left out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"setting {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+    )

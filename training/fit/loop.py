@@ -1,0 +1,158 @@
+"""One phase of optimisation: steps, validations, early stopping, checkpoints.
+
+Batches are a function of (seed, step), never of how often the run was interrupted, so a resumed run is the same run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.errors import TrainingError
+from training.fit.checkpoint import load_checkpoint, save_checkpoint
+from training.fit.run import Run
+
+
+class Interrupted(TrainingError):
+    """Ctrl-C during training, after a checkpoint was written."""
+
+
+class NotANumber(TrainingError):
+    """A loss or gradient that is not finite; the message names the step and the loss's parts."""
+
+
+class Phase(ABC):
+    """What the loop optimises: a module, its optimiser, a loss per step and a validation."""
+
+    name: str
+    module: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    steps_per_epoch: int
+
+    @abstractmethod
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """The parts of the loss at this step; their sum is minimised."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Validation figures; the loop selects by `recall@20`."""
+
+    def selectable(self, step: int) -> bool:
+        """Whether the present state may be chosen yet; before, there is neither selection nor early stopping."""
+        return True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a phase ended; the module holds the best state."""
+
+    best_step: int
+    steps: int
+    best: dict[str, float]
+    seconds: float
+
+
+def run_phase(
+    phase: Phase, run: Run, *, max_steps: int, evaluate_every: int | None, patience: int = 1, min_gain: float = 0.0
+) -> Outcome:
+    """Optimise until validation stops improving; leaves the best state in `phase.module`.
+
+    Args:
+        phase: what to optimise.
+        run: directory, seed, device, progress.
+        max_steps: upper bound of optimiser steps.
+        evaluate_every: steps between validations; None for a fixed number of steps without selection.
+        patience: validations without improvement before stopping.
+        min_gain: smallest gain of `recall@20` that counts as improvement.
+
+    Raises:
+        NotANumber: a loss was not finite.
+        Interrupted: Ctrl-C; the checkpoint allows `--resume`.
+
+    """
+    path = run.checkpoints / f"{phase.name}.pt"
+    state = load_checkpoint(path) if run.resume else None
+    best_state: dict[str, Any] | None = None
+    best, best_step, step, bad, seconds = {"recall@20": -math.inf}, 0, 0, 0, 0.0
+    if state is not None:
+        phase.module.load_state_dict(state["module"])
+        phase.optimiser.load_state_dict(state["optimiser"])
+        best_state, best = state["best_state"], state["best"]
+        best_step, step, bad, seconds = state["best_step"], state["step"], state["bad"], state["seconds"]
+        if state["done"]:
+            phase.module.load_state_dict(best_state or state["module"])
+            return Outcome(best_step, step, best, seconds)
+
+    def checkpoint(done: bool) -> None:
+        save_checkpoint(
+            path,
+            {
+                "module": phase.module.state_dict(),
+                "optimiser": phase.optimiser.state_dict(),
+                "best_state": best_state,
+                "best": best,
+                "best_step": best_step,
+                "step": step,
+                "bad": bad,
+                "seconds": seconds + time.monotonic() - started,
+                "done": done,
+            },
+        )
+
+    started = time.monotonic()
+    with run.bar(phase.name, max_steps) as advance:
+        advance(steps=step)
+        try:
+            while step < max_steps:
+                parts = _step(phase, run, step)
+                step += 1
+                advance()
+                if evaluate_every is None or (step % evaluate_every and step < max_steps):
+                    continue
+                figures = phase.validate()
+                run.log(phase.name, step, {**parts, **{f"valid/{key}": value for key, value in figures.items()}})
+                advance(f"valid R@20 {figures['recall@20']:.4f}", steps=0)
+                if not phase.selectable(step):
+                    bad = 0
+                elif figures["recall@20"] > best["recall@20"] + min_gain:
+                    best, best_step, bad = figures, step, 0
+                    best_state = {key: value.detach().clone() for key, value in phase.module.state_dict().items()}
+                else:
+                    bad += 1
+                checkpoint(done=False)
+                if bad >= patience:
+                    break
+        except KeyboardInterrupt:
+            checkpoint(done=False)
+            raise Interrupted(f"interrupted in {phase.name} at step {step}; the checkpoint is {path}") from None
+    if best_state is None:
+        best_step = step
+        best_state = phase.module.state_dict()
+    phase.module.load_state_dict(best_state)
+    checkpoint(done=True)
+    return Outcome(best_step, step, best, seconds + time.monotonic() - started)
+
+
+def _step(phase: Phase, run: Run, step: int) -> dict[str, float]:
+    torch.manual_seed(run.seed * 1_000_003 + step)
+    phase.module.train()
+    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=run.amp):
+        parts = phase.losses(step, np.random.default_rng([run.seed, step]))
+    loss = torch.stack(list(parts.values())).sum()
+    values = {key: float(value.detach()) for key, value in parts.items()}
+    if not math.isfinite(sum(values.values())):
+        raise NotANumber(f"the loss of {phase.name} is not finite at step {step} (seed {run.seed}): {values}")
+    phase.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    broken = [name for name, p in phase.module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    if broken:
+        raise NotANumber(f"gradients of {', '.join(broken)} in {phase.name} are not finite at step {step}: {values}")
+    phase.optimiser.step()
+    phase.module.eval()
+    return {"loss": sum(values.values()), **values}

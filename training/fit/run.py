@@ -1,0 +1,83 @@
+"""A run: its directory, seed and device, and where its progress is shown and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Advance(Protocol):
+    """Tells a progress bar that one more step is done, and what to write beside it."""
+
+    def __call__(self, note: str = "", *, steps: int = 1) -> None:
+        """Move the bar by `steps` (0: only the note)."""
+
+
+class Scalars(Protocol):
+    """What of TensorBoard's writer a run uses."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Record one value."""
+
+
+@dataclass
+class Run:
+    """Everything about a run that is not the model: nothing below it prints or opens files of its own accord."""
+
+    directory: Path
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    amp: bool = False
+    resume: bool = False
+    progress: Progress | None = None
+    scalars: Scalars | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where phases keep their checkpoints."""
+        return self.directory / "checkpoints"
+
+    def log(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        """One line of history.jsonl, and the same scalars for TensorBoard."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"phase": phase, "step": step, **values}) + "\n")
+        if self.scalars is not None:
+            for name, value in values.items():
+                self.scalars.add_scalar(f"{phase}/{name}", value, step)
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Advance]:
+        """A progress bar for one phase; silent where the run has no progress display."""
+        if self.progress is None:
+            yield lambda note="", *, steps=1: None
+            return
+        task = self.progress.add_task(title, total=total, note="")
+
+        def advance(note: str = "", *, steps: int = 1) -> None:
+            assert self.progress is not None
+            shown: dict[str, Any] = {"note": note} if note else {}
+            self.progress.update(task, advance=steps, **shown)
+
+        try:
+            yield advance
+        finally:
+            self.progress.update(task, total=self.progress.tasks[task].completed or 1)
+
+
+def progress_display() -> Progress:
+    """The trainer's progress bars."""
+    return Progress(
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    )

@@ -1,0 +1,81 @@
+"""The hard candidates that the mixture is fitted on: each user's best by the static score, with all that routing reads.
+
+Axes: `n` users, `C` candidates, `M` modalities, `D` width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from training.models.magnet.scored import Evidence, standardised_cues
+
+
+@dataclass(frozen=True)
+class CandidateTable:
+    """Rows of users with their candidates; `positive` marks held-out positives among them."""
+
+    user_rows: NDArray[np.int64]
+    items: Tensor  # (n, C) int64
+    unseen: Tensor  # (n, C) bool; False only where a user has fewer than C unseen items
+    positive: Tensor  # (n, C) bool
+    base: Tensor  # (n, C) the item-item term
+    part_scores: Tensor  # (n, C, M)
+    predicted: Tensor  # (n, C, M, M)
+    cues: Tensor  # (n, C, M)
+    held_out: NDArray[np.int64]  # (n,) positives of each user, reachable or not
+
+    @property
+    def reachable(self) -> float:
+        """Share of the held-out positives that are candidates."""
+        return float(self.positive.sum()) / max(int(self.held_out.sum()), 1)
+
+
+def candidate_table(
+    evidence: Evidence,
+    user_rows: NDArray[np.int64],
+    positives: sparse.csr_array,
+    seen: sparse.csr_array,
+    count: int,
+    *,
+    block: int = 256,
+) -> CandidateTable:
+    """The best `count` unseen items of each user by the static score; ties by item row.
+
+    Args:
+        evidence: what the mixture reads.
+        user_rows: (n,) users.
+        positives: (U, I) held-out positives.
+        seen: (U, I) items that are no candidates.
+        count: C, at most I.
+
+    """
+    count = min(count, positives.shape[1])
+    parts = torch.from_numpy(evidence.base.parts)
+    maps = torch.from_numpy(evidence.maps)
+    present = torch.from_numpy(evidence.present)
+    mean, covariance = torch.from_numpy(evidence.mean), torch.from_numpy(evidence.covariance)
+    collected: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(user_rows), block):
+        rows = user_rows[start : start + block]
+        term = evidence.item_item_scores(rows)
+        static = evidence.users[rows] @ evidence.base.candidates.T + term
+        static[seen[rows].toarray() > 0] = -np.inf
+        scores = torch.from_numpy(static)
+        items = torch.topk(scores, count, dim=1).indices.sort(dim=1).values
+        users = torch.from_numpy(evidence.users[rows])
+        own_parts = parts[items]  # (n, C, M, D)
+        part_scores = torch.einsum("ncmd,nd->ncm", own_parts, users)
+        predicted_users = torch.einsum("rmde,ne->nrmd", maps, users)
+        predicted = torch.einsum("ncrd,nrmd->ncrm", own_parts, predicted_users)
+        cues = standardised_cues(part_scores, users, mean, covariance, present[items])
+        positive = torch.from_numpy(positives[rows].toarray() > 0).gather(1, items)
+        unseen = scores.gather(1, items) > -torch.inf
+        collected.append((items, unseen, positive, torch.from_numpy(term).gather(1, items), part_scores, predicted, cues))
+    columns = [torch.cat(column) for column in zip(*collected, strict=True)]
+    return CandidateTable(user_rows, *columns, np.diff(positives.indptr)[user_rows])

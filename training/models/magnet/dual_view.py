@@ -1,0 +1,221 @@
+"""The base: two views of the graph over items, fused per node, and a user who is a function of the history.
+
+Axes: `U` users, `I` items, `M` modalities (behaviour first), `D` width, `B` positives of a batch, `N` negatives.
+
+Two node tables per item, as history (`Q`) and as candidate (`E`), are kept side by side in one (I, 2D) matrix, because
+both go through the same graphs. Everything from the node features to the fused tables is linear once the fusion gates
+are known, so a candidate's vector is kept as the exact sum of its parts (behaviour, then each content modality).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+from torch import Tensor, nn
+
+from training.data.features import FeatureMatrix
+from training.graph.content import centred_unit_rows
+from training.graph.normalise import row_normalise, symmetric_normalise
+from training.graph.pseudo_edges import pseudo_edges
+from training.models.magnet.config import BaseConfig, GraphConfig
+from training.models.propagation import Propagation
+
+
+@dataclass(frozen=True)
+class Views:
+    """Item tables after propagation: the fused history and candidate tables, and both views before fusion."""
+
+    history: Float[Tensor, "I D"]
+    candidate: Float[Tensor, "I D"]
+    original: Float[Tensor, "I 2D"]
+    augmented: Float[Tensor, "I 2D"]
+
+
+class Graphs:
+    """The fixed graphs of one training set; made once, shared by members."""
+
+    def __init__(
+        self,
+        train: sparse.csr_array,
+        content: Mapping[str, sparse.csr_array],
+        config: GraphConfig,
+        device: torch.device,
+    ) -> None:
+        self.train = train
+        self.degree = np.asarray(train.sum(axis=0)).ravel().astype(np.float32)
+        warm = self.degree > 0
+        mixed = sum((graph / len(content) for graph in content.values()), sparse.csr_array((train.shape[1],) * 2))
+        self.content_graph = sparse.csr_array(mixed).astype(np.float32)
+        bipartite = symmetric_normalise(train)
+        self.to_users = Propagation(bipartite, device)
+        self.to_items = Propagation(sparse.csr_array(bipartite.T), device)
+        self.rho = config.rho if self.content_graph.nnz else 0.0
+        self.content: Propagation | None = None
+        self.augmented: tuple[Propagation, Propagation] | None = None
+        if self.rho and config.edges == "item-item":
+            self.content = Propagation(self.content_graph, device)
+        elif self.rho:
+            pseudo = pseudo_edges(
+                train, self.content_graph, per_user=config.pseudo_per_user, per_tail_item=config.pseudo_per_tail_item
+            )
+            joined = symmetric_normalise(sparse.csr_array(train + self.rho * pseudo))
+            self.augmented = (Propagation(joined, device), Propagation(sparse.csr_array(joined.T), device))
+        self.history = Propagation(train, device)
+        # what an item without interactions is known by: its warm content neighbours
+        self.warm_neighbours = Propagation(row_normalise(sparse.csr_array(self.content_graph * warm[None, :])), device)
+
+    def step_original(self, x: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
+        """One hop item → users → item over training edges."""
+        return self.to_items(self.to_users(x))
+
+    def step_augmented(self, x: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
+        """One hop with the content-induced edges, weighted ρ."""
+        if self.content is not None:
+            return (1 - self.rho) * self.step_original(x) + self.rho * self.content(x)
+        if self.augmented is not None:
+            return self.augmented[1](self.augmented[0](x))
+        return self.step_original(x)
+
+
+class DualViewBase(nn.Module):
+    """Phase A's parameters: identities, one projection per content modality, fusion gates, forms of new items."""
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        features: Mapping[str, FeatureMatrix],
+        graph_config: GraphConfig,
+        config: BaseConfig,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.graphs, self.config, self.layers = graphs, config, graph_config.layers
+        self.content_names = list(features)
+        n_items, width = graphs.train.shape[1], config.embedding_size
+        self.identity = nn.Parameter(torch.randn(n_items, 2 * width, generator=generator) * config.id_std)
+        self.projection = nn.ParameterDict()
+        for name, matrix in features.items():
+            rows, _ = centred_unit_rows(matrix.values, matrix.present)
+            self.register_buffer(f"features_{name}", torch.from_numpy(rows), persistent=False)
+            start = torch.randn(rows.shape[1], 2 * width, generator=generator) / rows.shape[1] ** 0.5
+            self.projection[name] = nn.Parameter(start)
+        self.fusion = nn.Parameter(torch.zeros(2, 2 * width + 1))
+        # a new item's form: own content, and warm neighbours' finished vectors; one pair of weights per table
+        self.new_item = nn.Parameter(torch.ones(2, 2))
+        self.register_buffer("log_degree", torch.from_numpy(np.log1p(graphs.degree)), persistent=False)
+        self.register_buffer("cold", torch.from_numpy(graphs.degree == 0), persistent=False)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.config.embedding_size
+
+    def node_features(self) -> dict[str, Float[Tensor, "I 2D"]]:
+        """Each modality's part of `x_i = ID_i + Σ_m W_m F_i^m`, for both tables."""
+        parts: dict[str, Tensor] = {"behaviour": self.identity}
+        for name in self.content_names:
+            parts[name] = getattr(self, f"features_{name}") @ self.projection[name]
+        return parts
+
+    def propagate(self, x: Float[Tensor, "I W"]) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:
+        """The mean over layers in the original and in the augmented view; linear in `x`."""
+        original, augmented = [x], [x]
+        for _ in range(self.layers):
+            original.append(self.graphs.step_original(original[-1]))
+            augmented.append(self.graphs.step_augmented(augmented[-1]) if self.graphs.rho else original[-1])
+        return torch.stack(original).mean(0), torch.stack(augmented).mean(0)
+
+    def gates(self, original: Float[Tensor, "I 2D"], augmented: Float[Tensor, "I 2D"]) -> Float[Tensor, "2 I 1"]:
+        """Per table and node, how much of the original view: a scalar gate of `[H^O; H^A; log degree]` (our choice)."""
+        width = self.width
+        return torch.stack(
+            [
+                torch.sigmoid(
+                    original[:, half] @ weight[:width]
+                    + augmented[:, half] @ weight[width : 2 * width]
+                    + self.log_degree * weight[2 * width]
+                )[:, None]
+                for half, weight in zip((slice(0, width), slice(width, None)), self.fusion, strict=True)
+            ]
+        )
+
+    def fuse(
+        self, original: Float[Tensor, "I 2D"], augmented: Float[Tensor, "I 2D"], gates: Float[Tensor, "2 I 1"]
+    ) -> Float[Tensor, "I 2D"]:
+        """`g H^O + (1 − g) H^A`, table by table."""
+        both = torch.cat([gates[0].expand(-1, self.width), gates[1].expand(-1, self.width)], dim=1)
+        return both * original + (1 - both) * augmented
+
+    def as_new(
+        self, own: Float[Tensor, "I 2D"], fused: Float[Tensor, "I 2D"], norm: Float[Tensor, "I 1"]
+    ) -> Float[Tensor, "I 2D"]:
+        """The form of an item that nobody has taken: own content and the mean of its warm neighbours.
+
+        Neighbours enter as they are served: candidates with unit norm, history rows as they are.
+        """
+        scale = self.new_item.repeat_interleave(self.width, dim=1)  # (own | neighbours, 2D)
+        served = torch.cat([fused[:, : self.width], fused[:, self.width :] / norm], dim=1)
+        return scale[0] * own + scale[1] * self.graphs.warm_neighbours(served)
+
+    def norms(self, fused: Float[Tensor, "I 2D"]) -> Float[Tensor, "I 1"]:
+        """Length of each candidate vector."""
+        return fused[:, self.width :].norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+    def forward(self, dropped: Bool[Tensor, " I"] | None = None) -> Views:
+        """Both tables; items in `dropped`, and cold ones, are shown in the form of a new item."""
+        parts = self.node_features()
+        own = sum((parts[name] for name in self.content_names), torch.zeros_like(self.identity))
+        original, augmented = self.propagate(torch.where(self.cold[:, None], 0.0, parts["behaviour"]) + own)
+        fused = self.fuse(original, augmented, self.gates(original, augmented))
+        new = self.cold if dropped is None else self.cold | dropped
+        if bool(new.any()):
+            fused = torch.where(new[:, None], self.as_new(own, fused, self.norms(fused)), fused)
+        return Views(fused[:, : self.width], fused[:, self.width :], original, augmented)
+
+    @torch.no_grad()
+    def candidate_parts(self) -> Float[Tensor, "I M D"]:
+        """The candidate table split by modality: `parts.sum(1) == forward().candidate`, exactly but for rounding."""
+        parts = self.node_features()
+        parts["behaviour"] = torch.where(self.cold[:, None], 0.0, parts["behaviour"])
+        views = {name: self.propagate(part) for name, part in parts.items()}
+        original = sum((view[0] for view in views.values()), torch.zeros_like(self.identity))
+        augmented = sum((view[1] for view in views.values()), torch.zeros_like(self.identity))
+        gates = self.gates(original, augmented)
+        norm = self.norms(self.fuse(original, augmented, gates))
+        split = []
+        for name, part in parts.items():
+            fused = self.fuse(*views[name], gates)
+            own = torch.zeros_like(part) if name == "behaviour" else part
+            split.append(torch.where(self.cold[:, None], self.as_new(own, fused, norm), fused)[:, self.width :])
+        return torch.stack(split, dim=1)
+
+    def losses(
+        self,
+        user_rows: Int[Tensor, " B"],
+        item_rows: Int[Tensor, " B"],
+        negatives: Int[Tensor, " N"],
+        own_negatives: Bool[Tensor, "B N"],
+        dropped: Bool[Tensor, " I"] | None,
+    ) -> dict[str, Tensor]:
+        """Sampled softmax over cosines, with the positive left out of the user's sum; InfoNCE between the views."""
+        views = self(dropped)
+        users = self.graphs.history(views.history)[user_rows] - views.history[item_rows]
+        users = nn.functional.normalize(users, dim=1)
+        candidates = nn.functional.normalize(views.candidate, dim=1)
+        positive = (users * candidates[item_rows]).sum(1) / self.config.temperature
+        others = (users @ candidates[negatives].T / self.config.temperature).masked_fill(own_negatives, -1e9)
+        softmax = torch.logsumexp(torch.cat([positive[:, None], others], dim=1), dim=1) - positive
+        parts = {"softmax": softmax.mean()}
+        if self.config.view_alignment and self.graphs.rho:
+            rows = torch.unique(item_rows)[:1024]
+            first = nn.functional.normalize(views.original[rows, self.width :], dim=1)
+            second = nn.functional.normalize(views.augmented[rows, self.width :], dim=1)
+            logits = first @ second.T / self.config.temperature
+            target = torch.arange(len(rows), device=rows.device)
+            parts["alignment"] = self.config.view_alignment * nn.functional.cross_entropy(logits, target)
+        return parts

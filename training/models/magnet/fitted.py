@@ -1,0 +1,127 @@
+"""A fitted MAGNET: scores users, and says what its snapshot holds.
+
+Axes: `U` users, `I` items, `E` experts, `M` modalities, `D` width, `W` residual width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_store.manifest import Term
+from training.models.magnet.config import MagnetConfig
+from training.models.magnet.scored import Evidence, MagnetScorer, Mixture
+from training.models.magnet.serving_graphs import serving_graphs
+from training.models.protocol import FittedModel, SnapshotContent
+
+USER_ROUTER = ("mean", "scale", "w1", "b1", "w2", "b2")
+
+
+class FittedMagnet(FittedModel):
+    """The mixture over the evidence of one set of histories."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        mixture: Mixture,
+        modalities: list[str],
+        chosen: Any,
+        config: MagnetConfig,
+        facts: dict[str, Any],
+    ) -> None:
+        self.evidence, self.mixture, self.modalities = evidence, mixture, modalities
+        self.chosen, self.config, self._facts = chosen, config, facts
+        self.scorer = MagnetScorer(evidence, mixture)
+
+    def score_block(self, user_rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        """(n, I) all terms, exact."""
+        return self.scorer.score_block(user_rows)
+
+    def training_facts(self) -> dict[str, Any]:
+        """Steps, seconds, the stage switch, what the closed form chose."""
+        return self._facts
+
+    def terms(self) -> tuple[Term, ...]:
+        """`item-item` where it is on, then the experts."""
+        terms = []
+        if self.evidence.item_item is not None:
+            sums = np.abs(self._item_item_values()).sum(axis=0)
+            shares = sums / max(float(sums.sum()), 1e-12)
+            nominal = dict(zip(self.modalities, (round(float(share), 6) for share in shares), strict=True))
+            terms.append(Term(name="item-item", role="base", modalities=nominal))
+        mix = self.mixture.experts.mix.detach().numpy()
+        for role, row in zip(self.mixture.experts.roles, mix, strict=True):
+            shares = {name: round(float(share), 6) for name, share in zip(self.modalities, row, strict=True)}
+            terms.append(Term(name=role.name, role=role.role, modalities=shares))
+        return tuple(terms)
+
+    @property
+    def history_scale(self) -> np.float32:
+        """What history rows are divided by so that half precision holds them well: only directions of sums matter."""
+        largest = np.abs(self.evidence.base.history).max(initial=0.0)
+        return np.float32(largest if largest > 0 else 1.0)
+
+    def _item_item_values(self) -> NDArray[np.float32]:
+        """(nnz, M): the term's entries split over all modalities of the dataset, those without a share zero."""
+        term = self.evidence.item_item
+        assert term is not None
+        values = np.zeros((len(term.items), len(self.modalities)), np.float32)
+        for column, name in enumerate(self.modalities):
+            if name in term.shares:
+                values[:, column] = term.values[:, term.shares.index(name)]
+        return values
+
+    @torch.no_grad()
+    def snapshot_content(self) -> SnapshotContent:
+        """Scoring kind `pair`, in half precision where rows are many."""
+        evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
+        half = np.float16
+        item_logits = router.item(torch.from_numpy(evidence.item_features)).numpy()
+        user_logits = router.user(torch.from_numpy(evidence.user_features)).numpy()
+        residuals = experts.item_residuals(torch.from_numpy(evidence.base.parts)).numpy()
+        arrays: dict[str, NDArray[Any]] = {
+            "item_parts": evidence.base.parts.astype(half),
+            "item_history": (evidence.base.history / self.history_scale).astype(half),
+            "user_vectors": evidence.users.astype(half),
+            "user_logits": user_logits.astype(half),
+            "item_logits": item_logits.astype(half),
+            "item_experts": residuals.astype(half),
+        }
+        if evidence.item_item is not None:
+            arrays |= {
+                "item_item_indptr": evidence.item_item.indptr,
+                "item_item_items": evidence.item_item.items,
+                "item_item_values": self._item_item_values().astype(half),
+            }
+        user = router.user
+        parameters = {
+            "members": np.array([evidence.base.members], np.int32),
+            "expert_mix": experts.mix.numpy(),
+            "expert_gain": experts.gain.numpy(),
+            "expert_template": experts.template.numpy(),
+            "expert_removes": experts.removes.numpy().astype(np.int32),
+            "expert_maps": experts.user_map.numpy(),
+            "expert_scale": experts.scale.numpy(),
+            "residual_maps": evidence.maps,
+            "pair_weights": router.pair_weights.numpy(),
+            "part_mean": evidence.mean,
+            "part_covariance": evidence.covariance,
+            **{
+                f"user_router_{name}": getattr(user, name).numpy() for name in ("mean", "scale", "w1", "b1", "w2", "b2")
+            },
+        }
+        return SnapshotContent(
+            scoring="pair",
+            embedding_size=evidence.base.history.shape[1],
+            terms=self.terms(),
+            arrays=arrays,
+            parameters={name: np.ascontiguousarray(value) for name, value in parameters.items()},
+            files=serving_graphs(
+                evidence.base.new_item, evidence.base.members, self.history_scale, experts, router.user, router.item
+            ),
+            top_k_experts=router.top_k,
+            item_item={"weight": self.chosen.blend, **(self._facts.get("item_item") or {"kind": "off"})},
+        )

@@ -1,0 +1,43 @@
+"""What the router knows of a user and of an item.
+
+Axes: `U` users, `I` items, `M` modalities, `D` width. The user's features are those of `PairScorer.user_features`, for
+many users at once; the item's exist for new items too (degree 0).
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+F32 = NDArray[np.float32]
+
+
+def user_features(interactions: sparse.csr_array, parts: F32, present: NDArray[np.bool_]) -> F32:
+    """(U, 1 + 2M): log length, coherence of the history per modality, share of the history that has the modality."""
+    length = np.diff(interactions.indptr).astype(np.float64)
+    coherence, share = [], []
+    for m in range(parts.shape[1]):
+        norms = np.linalg.norm(parts[:, m], axis=1, keepdims=True)
+        units = np.where(present[:, m, None], parts[:, m] / np.maximum(norms, 1e-12), 0.0).astype(np.float32)
+        count = np.asarray(interactions @ present[:, m].astype(np.float32), dtype=np.float64)
+        pairs = count * (count - 1)
+        total = np.square(np.asarray(interactions @ units, dtype=np.float64)).sum(axis=1)
+        coherence.append(np.where(pairs > 0, (total - count) / np.maximum(pairs, 1.0), 0.0))
+        share.append(count / np.maximum(length, 1))
+    return np.stack([np.log1p(length), *coherence, *share], axis=1).astype(np.float32)
+
+
+def item_features(parts: F32, present: NDArray[np.bool_], degree: NDArray[np.integer] | F32) -> F32:
+    """(I, G): log degree, its square, cold flag, masks, each part's length, and the cosine between every two parts.
+
+    The cosines say where an item's modalities disagree.
+    """
+    log_degree = np.log1p(np.asarray(degree, dtype=np.float64))
+    norms = np.linalg.norm(parts, axis=2)
+    units = parts / np.maximum(norms, 1e-12)[:, :, None]
+    agreement = [np.einsum("id,id->i", units[:, a], units[:, b]) for a, b in combinations(range(parts.shape[1]), 2)]
+    columns = [log_degree, np.square(log_degree) / 10, np.asarray(degree) == 0, *present.T, *norms.T, *agreement]
+    return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)

@@ -1,0 +1,319 @@
+"""How MAGNET is made: phase A (the base), phase B (experts and router), and both again on everything for serving.
+
+    1. Hold out a share of the training positives; fit the base and the closed form on the rest.
+    2. Fit experts and router on the held-out positives: positives that the base has fitted would leak.
+    3. Fit the base again on all training positives and turn it into the first one's coordinates; the router, being a
+       function of what nodes are, and the experts hold for it. This is the model that is measured.
+    4. `refit`: step 3 once more on all interactions, for the number of epochs that step 3 chose. This one is served.
+
+Everything that is chosen is chosen on validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from scipy import sparse
+
+from training.data.dataset import Dataset
+from training.data.splits import Split
+from training.evaluation.metrics import recall_at
+from training.evaluation.ranking import rank_positives
+from training.fit.loop import Outcome, run_phase
+from training.fit.run import Run
+from training.graph.content import content_knn
+from training.models.closed_form import ClosedFormSettings, fit_closed_form, why_off
+from training.models.closed_form_search import choose
+from training.models.item_item import ItemItem
+from training.models.magnet.base_phase import BasePhase
+from training.models.magnet.candidates import candidate_table
+from training.models.magnet.config import MagnetConfig
+from training.models.magnet.dual_view import DualViewBase, Graphs
+from training.models.magnet.entropy import EntropySchedule
+from training.models.magnet.experts import StructuredExperts
+from training.models.magnet.fitted import FittedMagnet
+from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
+from training.models.magnet.roles import structured_experts
+from training.models.magnet.router import PairRouter
+from training.models.magnet.router_phase import RouterPhase
+from training.models.magnet.scored import Evidence, Mixture, gather_evidence
+from training.models.protocol import FittedModel, Recipe, capped_histories
+
+BLEND_GRID = (0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0)
+ROUTER_USERS = 20_000
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What validation chose, for the refit."""
+
+    steps: tuple[int, ...]
+    positives: int
+    reference: FrozenBase
+    closed_form: ClosedFormSettings | None
+    blend: float
+    mixture: Mixture
+
+
+class MagnetRecipe(Recipe):
+    """MAGNET (arXiv 2602.20723) as SPEC.md sections 2 to 9 describe it."""
+
+    name: ClassVar[str] = "magnet"
+    config_type: ClassVar[type[BaseModel]] = MagnetConfig
+
+    def fit(self, dataset: Dataset, split: Split, config: MagnetConfig, run: Run) -> FittedModel:
+        """Steps 1 to 3."""
+        content = content_graphs(dataset, config)
+        present = presence(dataset)
+        outcomes: dict[str, Outcome] = {}
+        base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
+        first, _ = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
+        closed_form = choose_closed_form(split, content, config, run)
+        term = item_item(base_train, content, closed_form, config, run)
+        histories = capped_histories(replace(split, train=base_train, train_order=None), config.history_cap)
+        blend = choose_blend(first, histories, term, split)
+        evidence = gather_evidence(first, histories, present, term, blend)
+        mixture, schedule = self._mixture(evidence, dataset, config, run, held_out, split, outcomes)
+
+        bases, steps = self._bases("base", split.train, content, dataset, split, config, run, outcomes)
+        bases = aligned(bases, first)
+        term = item_item(split.train, content, closed_form, config, run)
+        histories = capped_histories(split, config.history_cap)
+        blend = choose_blend(bases, histories, term, split)
+        evidence = gather_evidence(bases, histories, present, term, blend)
+        chosen = Chosen(steps, split.train.nnz, bases, closed_form, blend, mixture)
+        return FittedMagnet(
+            evidence, mixture, modalities(dataset), chosen, config, facts(outcomes, schedule, blend, term)
+        )
+
+    def refit(
+        self, fitted: FittedModel, dataset: Dataset, interactions: Split, config: MagnetConfig, run: Run
+    ) -> FittedModel:
+        """Step 4."""
+        assert isinstance(fitted, FittedMagnet)
+        chosen: Chosen = fitted.chosen
+        content = content_graphs(dataset, config)
+        graphs = Graphs(interactions.train, content, config.graph, run.device)
+        members = []
+        for member, steps in enumerate(chosen.steps):
+            phase = self._phase(f"refit-{member}", member, graphs, dataset, config, run, interactions, None)
+            more = max(1, round(steps * interactions.train.nnz / chosen.positives))
+            run_phase(phase, run, max_steps=more, evaluate_every=None)
+            members.append(freeze(phase.module))
+        bases = aligned(concatenate(members), chosen.reference)
+        term = item_item(interactions.train, content, chosen.closed_form, config, run)
+        histories = capped_histories(interactions, config.history_cap)
+        evidence = gather_evidence(bases, histories, presence(dataset), term, chosen.blend)
+        return FittedMagnet(evidence, chosen.mixture, modalities(dataset), chosen, config, fitted.training_facts())
+
+    def _phase(
+        self,
+        name: str,
+        member: int,
+        graphs: Graphs,
+        dataset: Dataset,
+        config: MagnetConfig,
+        run: Run,
+        split: Split,
+        seen: sparse.csr_array | None,
+    ) -> BasePhase:
+        generator = torch.Generator().manual_seed(run.seed * 1000 + member)
+        module = DualViewBase(graphs, dataset.features, config.graph, config.base, generator).to(run.device)
+        return BasePhase(
+            name,
+            module,
+            config.base,
+            valid=split.valid,
+            seen=split.train if seen is None else seen,
+            seed=run.seed * 1000 + member,
+        )
+
+    def _bases(
+        self,
+        name: str,
+        train: sparse.csr_array,
+        content: Mapping[str, sparse.csr_array],
+        dataset: Dataset,
+        split: Split,
+        config: MagnetConfig,
+        run: Run,
+        outcomes: dict[str, Outcome],
+    ) -> tuple[FrozenBase, tuple[int, ...]]:
+        graphs = Graphs(train, content, config.graph, run.device)
+        members, steps = [], []
+        for member in range(config.members):
+            phase = self._phase(f"{name}-{member}", member, graphs, dataset, config, run, split, None)
+            outcome = run_phase(
+                phase,
+                run,
+                max_steps=config.base.max_steps,
+                evaluate_every=max(config.base.evaluate_every, phase.steps_per_epoch),
+                patience=config.base.patience,
+            )
+            outcomes[phase.name] = outcome
+            members.append(freeze(phase.module))
+            steps.append(outcome.best_step)
+        return concatenate(members), tuple(steps)
+
+    def _mixture(
+        self,
+        evidence: Evidence,
+        dataset: Dataset,
+        config: MagnetConfig,
+        run: Run,
+        held_out: sparse.csr_array,
+        split: Split,
+        outcomes: dict[str, Outcome],
+    ) -> tuple[Mixture, EntropySchedule]:
+        settings = config.router
+        generator = torch.Generator().manual_seed(run.seed)
+        experts = StructuredExperts(
+            structured_experts(modalities(dataset)),
+            evidence.base.history.shape[1],
+            settings.expert_width,
+            settings.expert_scale,
+            settings.dropout,
+            generator,
+        )
+        router = PairRouter(
+            torch.from_numpy(evidence.user_features),
+            torch.from_numpy(evidence.item_features),
+            experts.template,
+            hidden=settings.hidden,
+            top_k=settings.top_k,
+            generator=generator,
+        )
+        mixture = Mixture(experts, router)
+        schedule = EntropySchedule(config.entropy, settings.steps)
+        rng = np.random.default_rng([run.seed, 7])
+        fitted_on = candidate_table(
+            evidence, some_users(held_out, rng), held_out, evidence.interactions, settings.candidates
+        )
+        selected_on = candidate_table(
+            evidence, some_users(split.valid, rng), split.valid, split.train, settings.candidates
+        )
+        phase = RouterPhase(
+            "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
+        )
+        if len(experts.roles) > 1 and len(phase.usable):
+            outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=20, patience=10_000)
+        mixture.eval()
+        return mixture, schedule
+
+
+def modalities(dataset: Dataset) -> list[str]:
+    """Behaviour, then the content modalities in the dataset's order."""
+    return ["behaviour", *dataset.features]
+
+
+def presence(dataset: Dataset) -> NDArray[np.bool_]:
+    """(I, M) which item has which modality; behaviour is always there, measured or inferred from neighbours."""
+    columns = [np.ones(dataset.n_items, bool), *(matrix.present for matrix in dataset.features.values())]
+    return np.stack(columns, axis=1)
+
+
+def content_graphs(dataset: Dataset, config: MagnetConfig) -> dict[str, sparse.csr_array]:
+    """The frozen content graph of every content modality."""
+    return {
+        name: content_knn(matrix.values, matrix.present, k=config.graph.neighbours, hub_cap=config.graph.hub_cap)
+        for name, matrix in dataset.features.items()
+    }
+
+
+def hold_out(train: sparse.csr_array, share: float, seed: int) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Take `share` of the positives out of `train`, never a user's or an item's last one but one.
+
+    Returns:
+        the rest and what was held out, both (U, I).
+
+    """
+    rng = np.random.default_rng([seed, 3])
+    users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
+    items = train.indices
+    many = (np.diff(train.indptr)[users] > 2) & (np.bincount(items, minlength=train.shape[1])[items] > 2)
+    out = many & (rng.random(len(items)) < share)
+
+    def matrix(chosen: NDArray[np.bool_]) -> sparse.csr_array:
+        ones = np.ones(int(chosen.sum()), np.float32)
+        return sparse.csr_array((ones, (users[chosen], items[chosen])), shape=train.shape)
+
+    return matrix(~out), matrix(out)
+
+
+def some_users(positives: sparse.csr_array, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Users with a positive; a sample of them where there are very many."""
+    rows = np.flatnonzero(np.diff(positives.indptr)).astype(np.int64)
+    return rows if len(rows) <= ROUTER_USERS else np.sort(rng.choice(rows, ROUTER_USERS, replace=False))
+
+
+def choose_closed_form(
+    split: Split, content: Mapping[str, sparse.csr_array], config: MagnetConfig, run: Run
+) -> ClosedFormSettings | None:
+    """λ and the content prior of the item-item model, by validation; None where the term is off or too large."""
+    if not config.item_item.enabled or why_off(split.train.shape[1]):
+        return None
+    with run.bar("closed form", 1) as advance:
+        settings = choose(split.train, split.valid, content, seed=run.seed, device=run.device)
+        advance(f"λ {settings.reg:.0f}")
+    return settings
+
+
+def item_item(
+    train: sparse.csr_array,
+    content: Mapping[str, sparse.csr_array],
+    settings: ClosedFormSettings | None,
+    config: MagnetConfig,
+    run: Run,
+) -> ItemItem | None:
+    """The item-item model of these interactions."""
+    if settings is None:
+        return None
+    return fit_closed_form(train, content, settings, per_row=config.item_item.neighbours, device=run.device)
+
+
+def choose_blend(base: FrozenBase, histories: sparse.csr_array, term: ItemItem | None, split: Split) -> float:
+    """The weight of the item-item term that ranks validation best beside the base."""
+    if term is None:
+        return 0.0
+    users, candidates = base.users(histories), base.candidates
+    total = term.matrix()
+    rows = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
+    rows = rows[:: max(1, len(rows) // ROUTER_USERS)]
+    positives = split.valid[rows]
+
+    def recall(weight: float) -> float:
+        ranks = rank_positives(
+            lambda block: users[block] @ candidates.T + weight * (histories[block] @ total).toarray(),
+            positives,
+            split.train,
+            rows,
+        )
+        return float(recall_at(20, ranks, positives.indptr).mean())
+
+    return max(BLEND_GRID, key=recall)
+
+
+def facts(
+    outcomes: Mapping[str, Outcome], schedule: EntropySchedule, blend: float, term: ItemItem | None
+) -> dict[str, Any]:
+    """What metrics.json says about the training."""
+    base = [outcome for name, outcome in outcomes.items() if name.startswith("base-")]
+    return {
+        "best_steps": [outcome.best_step for outcome in base],
+        "steps": sum(outcome.steps for outcome in base),
+        "base_seconds": sum(outcome.seconds for outcome in base),
+        "seconds": sum(outcome.seconds for outcome in outcomes.values()),
+        "stage_switch_step": int(schedule.switch_step),
+        "item_item_weight": blend,
+        "item_item": None if term is None else dict(term.facts),
+        "phases": {
+            name: {"best_step": o.best_step, "steps": o.steps, "seconds": round(o.seconds, 2)}
+            for name, o in outcomes.items()
+        },
+    }

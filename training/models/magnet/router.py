@@ -1,0 +1,129 @@
+"""The router: which experts count for a pair.
+
+Axes: `B` users of a batch, `C` candidates, `I` items, `E` experts, `M` modalities, `F` features of a node.
+
+    ℓ_e(u,i) = a_e(u) + c_e(i) + Σ_m γ_em tanh(z_m(u,i) / 3),   p = softmax(ℓ),   g = the top K of p, renormalised
+
+`a` and `c` are small functions of what a node is, so they exist for new users and items; the pair enters through its
+part scores, standardised over the catalogue. The router returns its decision and the statistics; it keeps neither.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from model_store.scoring.pair import MISSING_SHARE
+
+NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class Routing:
+    """A decision for every pair, before and after sparsification."""
+
+    gates: Float[Tensor, "B C E"]
+    probabilities: Float[Tensor, "B C E"]
+    logits: Float[Tensor, "B C E"]
+
+
+@dataclass(frozen=True)
+class RoutingStatistics:
+    """Entropies in [0, 1] (natural log over log E), as SPEC section 7 defines them."""
+
+    load_entropy: Tensor
+    pair_entropy: Tensor
+    load: Float[Tensor, " E"]
+
+    @property
+    def effective_experts(self) -> float:
+        """`E^H_load`: how many experts the load amounts to."""
+        return float(len(self.load) ** float(self.load_entropy.detach()))
+
+    @property
+    def relative_min_load(self) -> float:
+        """The least used expert's load in units of the uniform one."""
+        return float(self.load.detach().min() * len(self.load))
+
+
+class NodeFunction(nn.Module):
+    """A small function of a node's standardised features: one tanh layer, output near zero at the start."""
+
+    def __init__(self, features: Float[Tensor, "N F"], hidden: int, n_experts: int, generator: torch.Generator) -> None:
+        super().__init__()
+        spread = features.std(dim=0, unbiased=False) if len(features) else torch.ones(features.shape[1])
+        self.register_buffer("mean", features.mean(dim=0))
+        self.register_buffer("scale", torch.where(spread > 1e-6, spread, 1.0))
+        self.w1 = nn.Parameter(torch.randn(features.shape[1], hidden, generator=generator) / features.shape[1] ** 0.5)
+        self.b1 = nn.Parameter(torch.zeros(hidden))
+        self.w2 = nn.Parameter(torch.randn(hidden, n_experts, generator=generator) * 0.02)
+        self.b2 = nn.Parameter(torch.zeros(n_experts))
+
+    def forward(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N E"]:
+        """Logits of each node."""
+        return torch.tanh(((features - self.mean) / self.scale) @ self.w1 + self.b1) @ self.w2 + self.b2
+
+
+class PairRouter(nn.Module):
+    """`a`, `c` and γ."""
+
+    def __init__(
+        self,
+        user_features: Float[Tensor, "U F"],
+        item_features: Float[Tensor, "I G"],
+        template: Float[Tensor, "E M"],
+        *,
+        hidden: int,
+        top_k: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.top_k = min(top_k, len(template))
+        self.register_buffer("template", template.clone())
+        self.user = NodeFunction(user_features, hidden, len(template), generator)
+        self.item = NodeFunction(item_features, hidden, len(template), generator)
+        self.pair_weights = nn.Parameter(torch.zeros_like(template))
+
+    def eligible(self, present: Bool[Tensor, "... M"]) -> Bool[Tensor, "... E"]:
+        """Experts that read less than half of their template from modalities the item lacks; all, where none does."""
+        able = (~present).float() @ self.template.T < MISSING_SHARE
+        return able | ~able.any(dim=-1, keepdim=True)
+
+    def forward(
+        self,
+        user_logits: Float[Tensor, "B E"],
+        item_logits: Float[Tensor, "B C E"],
+        cues: Float[Tensor, "B C M"],
+        eligible: Bool[Tensor, "B C E"],
+        *,
+        dense: bool = False,
+    ) -> Routing:
+        """The decision for every pair; `dense` keeps all experts (the first stage)."""
+        logits = user_logits[:, None] + item_logits + cues @ self.pair_weights.T
+        masked = logits.masked_fill(~eligible, NEVER)
+        probabilities = torch.softmax(masked, dim=-1)
+        gates = probabilities
+        if not dense and self.top_k < logits.shape[-1]:
+            kept = torch.zeros_like(probabilities).scatter(-1, masked.topk(self.top_k, dim=-1).indices, 1.0)
+            gates = probabilities * kept
+            gates = gates / gates.sum(dim=-1, keepdim=True)
+        return Routing(gates, probabilities, logits)
+
+
+def statistics(probabilities: Float[Tensor, "... E"]) -> RoutingStatistics:
+    """Use of the experts and hesitation per pair, from the probabilities before top-k."""
+    flat = probabilities.reshape(-1, probabilities.shape[-1])
+    if flat.shape[1] == 1:
+        return RoutingStatistics(flat.new_ones(()), flat.new_zeros(()), flat.mean(dim=0))
+    most = math.log(flat.shape[1])
+    load = flat.mean(dim=0)
+    return RoutingStatistics(_entropy(load) / most, _entropy(flat).mean() / most, load)
+
+
+def _entropy(probabilities: Float[Tensor, "... E"]) -> Float[Tensor, "..."]:
+    """In nats; with a finite gradient where an expert is not eligible and has probability 0."""
+    return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=-1)

@@ -1,0 +1,135 @@
+"""Phase B: fits experts and router on the frozen base, on positives that the base has not seen.
+
+Axes: `n` users of a batch, `C` candidates, `E` experts, `M` modalities.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.fit.loop import Phase
+from training.fit.run import Run
+from training.models.magnet.candidates import CandidateTable
+from training.models.magnet.config import RouterConfig
+from training.models.magnet.entropy import EntropySchedule
+from training.models.magnet.router import NEVER, Routing, RoutingStatistics, statistics
+from training.models.magnet.scored import Evidence, Mixture
+
+
+class _Fitted(torch.nn.Module):
+    """What a checkpoint of this phase holds."""
+
+    def __init__(self, mixture: Mixture, schedule: EntropySchedule) -> None:
+        super().__init__()
+        self.mixture, self.schedule = mixture, schedule
+        # scores are compared by a softmax whose temperature is fitted too; it does not change any ranking
+        self.log_sharpness = torch.nn.Parameter(torch.tensor(math.log(5.0)))
+
+
+class RouterPhase(Phase):
+    """Cross-entropy of each held-out positive among its user's hard candidates, under the entropy schedule."""
+
+    def __init__(
+        self,
+        name: str,
+        evidence: Evidence,
+        mixture: Mixture,
+        schedule: EntropySchedule,
+        config: RouterConfig,
+        *,
+        fitted_on: CandidateTable,
+        selected_on: CandidateTable,
+        run: Run,
+    ) -> None:
+        self.name, self.evidence, self.config, self.run = name, evidence, config, run
+        self.mixture, self.schedule = mixture, schedule
+        self.module = _Fitted(mixture, schedule)
+        self.optimiser = torch.optim.Adam(self.module.parameters(), lr=config.learning_rate)
+        self.table, self.selected_on = fitted_on, selected_on
+        self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
+        self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
+        self._parts = torch.from_numpy(evidence.base.parts)
+        self._present = torch.from_numpy(evidence.present)
+        self._users = torch.from_numpy(evidence.users)
+        self._user_features = torch.from_numpy(evidence.user_features)
+        self._item_features = torch.from_numpy(evidence.item_features)
+
+    def selectable(self, step: int) -> bool:
+        """Only states of the fully ramped second stage may be chosen: those before route densely."""
+        return self.schedule.ramped
+
+    def _scores(self, table: CandidateTable, rows: Tensor, *, dense: bool) -> tuple[Tensor, Routing]:
+        experts, router = self.mixture.experts, self.mixture.router
+        user_rows = torch.from_numpy(table.user_rows)[rows]
+        items = table.items[rows]
+        residuals = experts.item_residuals(self._parts)
+        scores = experts(
+            table.part_scores[rows],
+            table.predicted[rows],
+            experts.user_residuals(self._users[user_rows]),
+            residuals[items],
+        )
+        routing: Routing = router(
+            router.user(self._user_features[user_rows]),
+            router.item(self._item_features)[items],
+            table.cues[rows],
+            router.eligible(self._present)[items],
+            dense=dense,
+        )
+        total = (routing.gates * scores).sum(dim=-1) + table.base[rows]
+        return total.masked_fill(~table.unseen[rows], NEVER), routing
+
+    def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Ranking loss, the schedule's pressure, and the bound on the logits."""
+        rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
+        scores, routing = self._scores(self.table, rows, dense=not self.schedule.second_stage)
+        logits = scores * self.module.log_sharpness.exp()
+        positive = self.table.positive[rows]
+        # each positive against the candidates that are none
+        others = torch.logsumexp(logits.masked_fill(positive, NEVER), dim=1, keepdim=True)
+        each = torch.logaddexp(logits, others) - logits
+        ranking = each[positive].mean()
+        observed = statistics(routing.probabilities)
+        was_second = self.schedule.second_stage
+        self.schedule.observe(observed)
+        if self.schedule.second_stage and not was_second:
+            self.run.log(self.name, step, {"stage_switch": 1.0})
+        bound = self.config.z_loss * torch.logsumexp(routing.logits, dim=-1).square().mean()
+        if step % 10 == 0:
+            self.run.log(self.name, step, self._diagnostics(observed, routing))
+        return {"ranking": ranking, "z": bound, **self.schedule.pressure(observed)}
+
+    @torch.no_grad()
+    def _diagnostics(self, figures: RoutingStatistics, routing: Routing) -> dict[str, float]:
+        use = (routing.gates > 0).float().mean(dim=(0, 1))
+        names = [role.name for role in self.mixture.experts.roles]
+        return {
+            "load_entropy": float(figures.load_entropy),
+            "pair_entropy": float(figures.pair_entropy),
+            "effective_experts": figures.effective_experts,
+            "min_load": float(figures.load.min()),
+            "max_load": float(figures.load.max()),
+            **{f"load/{name}": float(value) for name, value in zip(names, figures.load, strict=True)},
+            **{f"use/{name}": float(value) for name, value in zip(names, use, strict=True)},
+        }
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Recall and NDCG at 20 among the validation users' candidates; positives out of reach count as missed."""
+        table = self.selected_on
+        recall, ndcg = [], []
+        discount = 1 / torch.log2(torch.arange(2.0, 22.0))
+        for start in range(0, len(table.user_rows), 512):
+            rows = torch.arange(start, min(start + 512, len(table.user_rows)))
+            scores, _ = self._scores(table, rows, dense=False)
+            top = scores.topk(min(20, scores.shape[1]), dim=1).indices
+            hits = table.positive[rows].gather(1, top).float()
+            held_out = torch.from_numpy(table.held_out)[rows]
+            recall.append(hits.sum(dim=1) / held_out)
+            ideal = torch.cumsum(discount, 0)[held_out.clamp_max(20) - 1]
+            ndcg.append((hits * discount[: hits.shape[1]]).sum(dim=1) / ideal)
+        return {"recall@20": float(torch.cat(recall).mean()), "ndcg@20": float(torch.cat(ndcg).mean())}

@@ -1,0 +1,177 @@
+"""From a dataset directory to a published snapshot: the stages behind the commands.
+
+A stage that was finished before is not repeated: with `resume`, phases read their checkpoints, so `evaluate` and
+`export` are the same road as `run`, walked on from where the run stands.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model_store.manifest import Training
+from training.config import RunConfig, model_settings
+from training.data.dataset import Dataset, load_dataset
+from training.data.features import FeatureMatrix
+from training.data.interactions import find_interactions, read_interactions
+from training.data.splits import Split, everything, split_dataset
+from training.encoders.extract import StageProgress, extract_features
+from training.errors import TrainingError
+from training.evaluation.protocol import Evaluation, evaluate
+from training.export.build import build_draft
+from training.export.measure import measured
+from training.export.publish import publish
+from training.fit.run import Run
+from training.models.protocol import FittedModel, Recipe
+from training.models.registry import recipe_for
+
+POSITIVE_SHARE = 0.7
+"""Without `min_rating`, ratings from this share of the highest one count as positive: 3.5 of 5, 7 of 10."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run's input."""
+
+    dataset: Dataset
+    split: Split
+    recipe: Recipe
+    settings: Any
+
+
+def device_of(name: str) -> torch.device:
+    """The device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        TrainingError: cuda was asked for and there is none.
+
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("expected a CUDA device, torch finds none")
+    return torch.device(name)
+
+
+def prepare(config: RunConfig, run: Run, store: Path, progress: StageProgress | None = None) -> Prepared:
+    """Read, extract features where there are only raw texts and pictures, split, and check what the model needs."""
+    recipe = recipe_for(config.model)
+    settings = model_settings(recipe.config_type, config.settings)
+    dataset = read(config)
+    if not dataset.features:
+        made = features_of(config, dataset, run.directory, store, progress)
+        dataset = Dataset(dataset.name, dataset.user_ids, dataset.items, dataset.interactions, made)
+    recipe.check(dataset)
+    split = split_dataset(dataset, config.split, seed=config.seed)
+    return Prepared(dataset, split, recipe, settings)
+
+
+def read(config: RunConfig) -> Dataset:
+    """The dataset, with ratings turned into positives."""
+    threshold = config.min_rating
+    if threshold is None:
+        ratings = read_interactions(find_interactions(config.data)).interactions.rating
+        threshold = None if ratings is None else POSITIVE_SHARE * float(ratings.max())
+    return load_dataset(config.data, min_rating=threshold, features_directory=config.features)
+
+
+def features_of(
+    config: RunConfig, dataset: Dataset, directory: Path, store: Path, progress: StageProgress | None
+) -> dict[str, FeatureMatrix]:
+    """Content features of raw texts and pictures, through the encoders that the service uses too."""
+    out = config.features or directory / "features"
+    out.mkdir(parents=True, exist_ok=True)
+    text = None if config.text == "none" else config.text
+    image = None if config.image == "none" else config.image
+    return extract_features(dataset, store, text=text, image=image, out=out, progress=progress)
+
+
+def fit(prepared: Prepared, run: Run) -> FittedModel:
+    """The measured model: fitted on train, chosen on valid."""
+    return prepared.recipe.fit(prepared.dataset, prepared.split, prepared.settings, run)
+
+
+def evaluation(prepared: Prepared, fitted: FittedModel) -> dict[str, Evaluation]:
+    """Full-ranking evaluation of valid and test."""
+    present = [matrix.present for matrix in prepared.dataset.features.values()]
+    return {
+        "valid": evaluate(fitted.score_block, prepared.split, "valid", present=present),
+        "test": evaluate(fitted.score_block, prepared.split, "test", present=present),
+    }
+
+
+def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict[str, Evaluation]) -> dict[str, Any]:
+    """`metrics.json`: the promised fields, the strata of the test, and the facts of the training."""
+    facts = fitted.training_facts()
+    strata = parts["test"].strata_means()
+    epoch = max(1, -(-prepared.split.train.nnz // int(facts.get("batch_size", 1) or 1)))
+    steps = int(facts.get("steps", 0))
+    metrics: dict[str, Any] = {
+        "valid": parts["valid"].means(),
+        "test": parts["test"].means(),
+        "cold": strata.get("cold-among-cold", {}),
+        "tail": strata.get("tail", {}),
+        "epochs": round(steps / epoch, 2),
+        "seconds_per_epoch": round(float(facts.get("base_seconds", 0.0)) / max(steps / epoch, 1e-9), 3) if steps else 0,
+        "peak_memory_mb": peak_memory_mb(),
+        "stage_switch_epoch": facts.get("stage_switch_epoch"),
+        "strata": strata,
+        "split": {"name": prepared.split.name, "seed": prepared.split.seed},
+        "model": prepared.recipe.name,
+        "evaluated": "the model fitted on the training part, not the refitted one",
+        "training": facts,
+    }
+    path = run.directory / "metrics.json"
+    path.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    return metrics
+
+
+def export(
+    config: RunConfig, prepared: Prepared, fitted: FittedModel, metrics: dict[str, Any], run: Run, store: Path
+) -> str:
+    """Refit on everything (unless switched off), measure the stored form, publish; returns the snapshot's id."""
+    interactions = prepared.split
+    if config.refit:
+        interactions = everything(prepared.dataset, seed=config.seed)
+        fitted = prepared.recipe.refit(fitted, prepared.dataset, interactions, prepared.settings, run)
+    measures = {
+        part: {name: value for name, value in metrics[part].items() if isinstance(value, int | float)}
+        for part in ("valid", "test", "cold", "tail")
+        if metrics[part]
+    }
+    draft, files = build_draft(
+        prepared.recipe.name,
+        fitted,
+        prepared.dataset,
+        interactions,
+        history_cap=getattr(prepared.settings, "history_cap", 1000),
+        metrics=measures,
+        training=Training(
+            seed=config.seed,
+            config={
+                "split": prepared.split.name,
+                "refit": config.refit,
+                "settings": prepared.settings.model_dump(mode="json"),
+                "dataset": prepared.dataset.name,
+            },
+            refit=config.refit,
+        ),
+    )
+    with run.bar("candidate recall", 1) as advance:
+        draft = measured(draft, seed=config.seed)
+        advance(f"{draft.manifest.candidates.recall.get('recall@20', 1.0):.4f}")
+    return publish(store, draft, prepared.dataset, files)
+
+
+def peak_memory_mb() -> float:
+    """The process's largest resident memory so far, in MiB (the kernel counts in KiB on Linux, in bytes on macOS)."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
