@@ -138,6 +138,8 @@ class ManifestDraft(_Part):
     @model_validator(mode="after")
     def _consistent(self) -> ManifestDraft:
         modalities = [modality.name for modality in self.modalities]
+        if self.modalities[0].kind != "behaviour":
+            raise ValueError(f"expected the behaviour modality first, found {modalities}")
         terms = [term.name for term in self.terms]
         for what, names in (("modality", modalities), ("term", terms)):
             if len(set(names)) != len(names):
@@ -145,8 +147,6 @@ class ManifestDraft(_Part):
         for term in self.terms:
             if unknown := set(term.modalities) - set(modalities):
                 raise ValueError(f"term {term.name!r} names the modalities {sorted(unknown)}, known are {modalities}")
-        if self.modalities[0].kind != "behaviour":
-            raise ValueError(f"expected the behaviour modality first, found {modalities}")
         return self
 
 

@@ -1,7 +1,7 @@
 """Which snapshot is current, and which were before: the files CURRENT and HISTORY.
 
 A promotion is first written to HISTORY with the snapshot it replaces, then done by replacing CURRENT. If the process
-dies between the two, the entry never took effect; that can be seen from the next entry (or CURRENT), and it is ignored.
+dies between the two, the next entry (or CURRENT) still names what was to be replaced, and the entry is ignored.
 Callers hold the store's lock to write.
 """
 
@@ -63,7 +63,11 @@ def read_moves(root: Path, current: str | None) -> list[Move]:
             return []
     moves = [entry for entry in map(_parse, lines) if entry is not None]
     following = [entry.previous for entry in moves[1:]] + [current]
-    return [entry for entry, then in zip(moves, following, strict=True) if entry.snapshot == then]
+    return [
+        entry
+        for entry, then in zip(moves, following, strict=True)
+        if then != entry.previous or entry.snapshot == entry.previous
+    ]
 
 
 def way_back(moves: list[Move], current: str | None) -> list[str]:

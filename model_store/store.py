@@ -16,7 +16,7 @@ from model_store.errors import SnapshotCorrupt, SnapshotNotFound, StoreError
 from model_store.files import remove_tree, storage_errors, sync
 from model_store.lock import locked, try_lock
 from model_store.manifest import Manifest
-from model_store.pointer import Move, move, read_current, read_moves, way_back
+from model_store.pointer import CURRENT, Move, move, read_current, read_moves, way_back
 from model_store.seal import is_snapshot_id
 from model_store.snapshot import Snapshot, Verification, read_manifest
 from model_store.write import LOCK, SNAPSHOTS, STAGING, STAGING_LOCK_SUFFIX, make_read_only
@@ -82,9 +82,9 @@ class Store:
             Snapshot.open(path)
             with storage_errors(f"promoting {path}"), suppress(PermissionError):
                 make_read_only(path)  # already so, unless its publisher was killed after the rename
-            previous = self._current_if_readable()
-            if previous != snapshot:
-                move(self.root, Move("promote", snapshot, previous, time.time()))
+            current, intact = self._pointer()
+            if current != snapshot or not intact:
+                move(self.root, Move("promote", snapshot, current, time.time()))
 
     def rollback(self) -> str:
         """Make the snapshot current that was so before, passing over missing and damaged ones; its id.
@@ -92,7 +92,7 @@ class Store:
         Again goes further back. Raises SnapshotNotFound if there is none left, and then nothing has moved.
         """
         with self._locked():
-            current = self._current_if_readable()
+            current, _ = self._pointer()
             for candidate in way_back(read_moves(self.root, current), current):
                 try:
                     Snapshot.open(self._path(candidate))
@@ -117,7 +117,7 @@ class Store:
             with storage_errors(f"pruning {self.root}"):
                 for name in others[keep:]:
                     self._remove(name)
-                self._clean_staging()
+                self._remove_leftovers()
         return others[keep:]
 
     def _remove(self, name: str) -> None:
@@ -130,7 +130,9 @@ class Store:
         sync(path.parent)
         remove_tree(doomed)
 
-    def _clean_staging(self) -> None:
+    def _remove_leftovers(self) -> None:
+        for file in self.root.glob(f".{CURRENT}.*"):  # of a promotion that died; ours is the lock, so nobody writes one
+            file.unlink()
         staging = self.root / STAGING
         if not staging.is_dir():
             return
@@ -157,11 +159,13 @@ class Store:
             raise SnapshotNotFound(f"expected a snapshot id (32 hexadecimal digits), found {snapshot[:80]!r}")
         return self.root / SNAPSHOTS / snapshot
 
-    def _current_if_readable(self) -> str | None:
+    def _pointer(self) -> tuple[str | None, bool]:
+        """What is current, or was when the pointer was last intact, and whether it is intact."""
         try:
-            return self.current()
+            return self.current(), True
         except SnapshotCorrupt:
-            return None
+            moves = read_moves(self.root, current="")
+            return (moves[-1].snapshot if moves else None), False
 
     def _locked(self) -> AbstractContextManager[None]:
         if not self.root.is_dir():
