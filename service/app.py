@@ -13,7 +13,7 @@ from model_store.version import VERSION
 from service.access import Access, Keys
 from service.envelope import Envelope
 from service.problems import install_problems
-from service.routes import explain, lookups, probes, recommend
+from service.routes import admin, events, explain, items, lookups, probes, recommend, similar
 from service.schemas.answers import Problem
 from service.service import Service
 from service.settings import Settings
@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     service = Service(settings)
     app = FastAPI(title="MAGNET", version=VERSION, description=DESCRIPTION, lifespan=_lifespan, redirect_slashes=False)
     app.state.service = service
-    for subject in (recommend, explain, lookups, probes):
+    for subject in (recommend, similar, explain, events, items, lookups, admin, probes):
         app.router.routes.extend(subject.router.routes)
     install_problems(app)
     app.add_middleware(Access, keys=Keys.read(settings))

@@ -45,9 +45,9 @@ def asker_for(
 ) -> Asker:
     """The user as the snapshot and the events up to `at_version` (None: all) know it.
 
-    The newest event about an item counts. A positive one puts the item into the history, behind what the snapshot knows; a
-    negative one takes it out, whoever put it there. What the snapshot holds already is not new. A forgotten user has no
-    snapshot history.
+    The newest event about an item counts. A positive one puts the item into the history, behind what the snapshot
+    knows; a negative one takes it out, whoever put it there. What the snapshot holds already is not new. A forgotten
+    user has no snapshot history.
     """
     row = None if events.forgotten_at else served.snapshot.user_row(user_id)
     base = served.snapshot.history(row) if row is not None else np.zeros(0, np.int32)
@@ -73,7 +73,7 @@ def asker_for(
 
 
 def session_asker(served: ServedSnapshot, item_rows: list[int]) -> Asker:
-    """Somebody without a name, known by a list of items, most recent last; an item that comes twice counts where last."""
+    """Somebody without a name, known by a list of items, most recent last; of a repeated item the last one counts."""
     history = list(dict.fromkeys(reversed(item_rows)))[::-1]
     if not history:
         return Asker(None, "popular", None, NO_ROWS)

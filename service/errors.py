@@ -98,6 +98,33 @@ class UnknownItem(ServiceError):
     title = "No such item"
 
 
+class UnknownSnapshot(ServiceError):
+    """A snapshot that the store does not hold."""
+
+    status = 404
+    slug = "unknown-snapshot"
+    title = "No such snapshot"
+
+
+class SnapshotRefused(ServiceError):
+    """A snapshot that cannot be served; the one before keeps serving."""
+
+    status = 409
+    slug = "snapshot-refused"
+    title = "The snapshot was refused"
+
+
+class StoreUnavailable(ServiceError):
+    """The snapshot store cannot do what was asked."""
+
+    status = 503
+    slug = "store-unavailable"
+    title = "The snapshot store is unavailable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
 class UnknownPicture(ServiceError):
     """A picture that the store does not hold."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store.scoring import UserState
 from service.asking import Asker
@@ -38,6 +39,11 @@ class UserProfile:
     items_considered: int
 
 
+def evidence(served: ServedSnapshot, history_rows: NDArray[np.int32]) -> UserState | None:
+    """The state that `because_of` explains; made from the history alone, so that it is the same now and later."""
+    return served.scorer.encode_user(history_rows) if len(history_rows) else None
+
+
 def because_of(served: ServedSnapshot, state: UserState | None, row: int) -> list[dict[str, Any]]:
     """The history items that carried most of the (unsteered) score of item `row`, strongest first."""
     if state is None:
@@ -60,11 +66,11 @@ def because_of(served: ServedSnapshot, state: UserState | None, row: int) -> lis
     return entries
 
 
-def score_pair(served: ServedSnapshot, asker: Asker, row: int) -> Ranking:
-    """One pair, as a ranking of length 1."""
+def score_pair(served: ServedSnapshot, asker: Asker, row: int, popularity: NDArray[np.float32]) -> Ranking:
+    """One pair, as a ranking of length 1; by `popularity` (I,) where the user has no history."""
     rows = np.array([row], np.int64)
     if asker.state is None:
-        return single_term_ranking(served, served.popularity, rows)
+        return single_term_ranking(served, popularity, rows)
     return rank(served.scorer.score(asker.state, rows), None, 1)
 
 
@@ -74,7 +80,8 @@ def profile(served: ServedSnapshot, asker: Asker) -> UserProfile:
         first = served.modalities[0]
         shares = {name: float(name == first) for name in served.modalities}
         return UserProfile([ProfileEntry(served.popular_term, None, 1.0)], shares, 0)
-    rows = gather(served, asker.state, Filters(asker.seen), served.depth, PROFILE_RANKS)
+    left_out = Filters(np.union1d(asker.seen, asker.unwanted))
+    rows = gather(served, asker.state, left_out, served.depth, PROFILE_RANKS)
     best = rank(served.scorer.score(asker.state, rows), None, PROFILE_RANKS)
     carried = np.abs(best.contributions).sum(axis=0)
     by_modality = np.abs(best.modality_amounts).sum(axis=0)
@@ -91,6 +98,6 @@ def _mean_weight(best: Ranking, column: int) -> float | None:
     return None if np.isnan(weights).any() or len(weights) == 0 else round(float(weights.mean()), DECIMALS)
 
 
-def _share(amounts: np.ndarray[Any, np.dtype[np.float64]], column: int) -> float:
+def _share(amounts: NDArray[np.float64], column: int) -> float:
     total = float(amounts.sum())
     return round(float(amounts[column]) / total, DECIMALS) if total > 0 else 0.0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.asking import Asker, asker_for
+from service.asking import Asker, asker_for, session_asker
 from service.candidates import Filters, gather
+from service.catalogue import Catalogue
 from service.diversity import diversified
-from service.errors import UnknownItem, UnknownUser
+from service.errors import StateUnavailable, UnknownItem, UnknownUser
 from service.explanation import UserProfile, profile, score_pair
 from service.pins import Pin
 from service.popular import popular_ranking
@@ -20,14 +22,16 @@ from service.ranking import MAX_RANKS, Factors, Ranking, rank, steering
 from service.schemas.queries import RankingQuery, parse_steer
 from service.served import MIN_DEPTH, ServedSnapshot, TermHead
 from service.settings import Settings
-from service.state.answers import AnswerShelf, KeptAnswer, new_recommendation_id
+from service.state.answers import Answers, KeptAnswer, new_recommendation_id
+from service.state.mirror import Mirror
+from service.state.protocol import NO_EVENTS, UserEvents
+from service.trends import PERIOD_SECONDS, SECONDS_PER_DAY, Trends
 from service.workbench import Workbench
 
 HEAD_RANKS = MIN_DEPTH
 """Ranks filled from candidates at the snapshot's depth, and the window that `diversity` reorders."""
 TAIL_DEPTH = 4 * MAX_RANKS
 """Candidates behind the ranks beyond the head."""
-SECONDS_PER_DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,15 @@ class Answer:
     asker: Asker
     recommendation_id: str
     page: Ranking
+    ranks: NDArray[np.int64]
+    """(K,) the rank of every item of the page, from 1."""
     offset: int
     requested: int
     available: int
     """How many items pass the filters at all."""
     pin: Pin
-    exploration: float | None = None
-    degraded: list[str] = field(default_factory=list)
+    exploration: float | None
+    degraded: tuple[str, ...]
 
     @property
     def heads(self) -> list[TermHead]:
@@ -65,65 +71,129 @@ def heads_of(served: ServedSnapshot, strategy: str) -> list[TermHead]:
 class Recommender:
     """Orchestrates one worker's answers."""
 
-    def __init__(self, settings: Settings, workbench: Workbench) -> None:
+    def __init__(
+        self, settings: Settings, workbench: Workbench, mirror: Mirror, catalogue: Catalogue, trends: Trends
+    ) -> None:
         self._settings = settings
         self._workbench = workbench
-        self.answers = AnswerShelf(int(settings.answer_memory_mb * 2**20), settings.answer_ttl_seconds)
+        self._mirror = mirror
+        self._catalogue = catalogue
+        self._trends = trends
+        memory = int(settings.answer_memory_mb * 2**20)
+        self.answers = Answers(mirror.store, memory, settings.answer_ttl_seconds)
 
     async def recommend(
         self, served: ServedSnapshot, user_id: str, wish: RankingQuery, pin: Pin | None = None
     ) -> Answer:
         """The page of `wish` for this user. An unknown user gets popular items. Raises `InvalidRequest`."""
-        return await self._workbench.run("recommend", partial(self._recommend, served, user_id, wish, pin))
+        events = await self._events_of(user_id)
+        return await self._workbench.run("recommend", partial(self._recommend, served, user_id, events, wish, pin))
+
+    async def recommend_session(self, served: ServedSnapshot, item_ids: Sequence[str], wish: RankingQuery) -> Answer:
+        """The page of `wish` for somebody who looked at these items, most recent last. Raises `InvalidRequest`."""
+        rows = [row for item_id in item_ids if (row := served.snapshot.item_row(item_id)) is not None]
+
+        def work() -> Answer:
+            pin = self._pin_now(served, 0)
+            return self._answer(session_asker(served, rows), served, wish, pin, seed="\0".join(item_ids))
+
+        return await self._workbench.run("recommend", work)
 
     async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Ranking]:
         """The newest score of one pair, as a ranking of length 1. Raises `UnknownUser`, `UnknownItem`."""
-        row = served.snapshot.item_row(item_id)
-        if row is None:
-            raise UnknownItem(f"item {item_id!r} is not in snapshot {served.id}")
-        asker = self.known(served, user_id)
-        return asker, await self._workbench.run("explain", partial(score_pair, served, asker, row))
+        row = self.item_row(served, item_id)
+        asker = await self.known(served, user_id)
+        popularity = self._trends.popularity(served, self._trends.period)
+        return asker, await self._workbench.run("explain", partial(score_pair, served, asker, row, popularity))
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
         """What counts for a user. Raises `UnknownUser`."""
-        asker = self.known(served, user_id)
+        asker = await self.known(served, user_id)
         return asker, await self._workbench.run("profile", partial(profile, served, asker))
 
-    def known(self, served: ServedSnapshot, user_id: str) -> Asker:
+    async def known(self, served: ServedSnapshot, user_id: str) -> Asker:
         """A user that there is something to say about. Raises `UnknownUser`."""
-        if served.snapshot.user_row(user_id) is None:
-            raise UnknownUser(f"user {user_id!r} is not in snapshot {served.id}")
-        return asker_for(served, user_id)
+        events = await self._events_of(user_id) or NO_EVENTS
+        asker = await self._workbench.run("ask", partial(asker_for, served, user_id, events))
+        if not asker.exists:
+            raise UnknownUser(f"user {user_id!r} is in neither snapshot {served.id} nor the events")
+        return asker
 
-    def _recommend(self, served: ServedSnapshot, user_id: str, wish: RankingQuery, pin: Pin | None) -> Answer:
-        now = time.time()
+    def item_row(self, served: ServedSnapshot, item_id: str) -> int:
+        """The row of an item that is not hidden. Raises `UnknownItem`."""
+        row = served.snapshot.item_row(item_id)
+        if row is None or self._catalogue.is_hidden(item_id):
+            raise UnknownItem(f"item {item_id!r} is not in the catalogue")
+        return row
+
+    def degraded(self) -> tuple[str, ...]:
+        """What answers have to do without: `events` while the state store is unavailable."""
+        return ("events",) if self._mirror.failure is not None else ()
+
+    async def _events_of(self, user_id: str) -> UserEvents | None:
+        """The user's events, None while they cannot be read."""
+        try:
+            return self._mirror.peek(user_id) or await self._mirror.events_of(user_id)
+        except StateUnavailable:
+            return None
+
+    def _recommend(
+        self, served: ServedSnapshot, user_id: str, events: UserEvents | None, wish: RankingQuery, pin: Pin | None
+    ) -> Answer:
+        found = events or NO_EVENTS
+        if pin is None:
+            asker = asker_for(served, user_id, found)
+            return self._answer(asker, served, wish, self._pin_now(served, asker.version), seed=user_id)
+        asker = asker_for(served, user_id, found, pin.user_version)
+        newest = asker_for(served, user_id, found).unwanted if found.version > pin.user_version else asker.unwanted
+        late = np.union1d(newest, self._catalogue.hidden(served))
+        return self._answer(asker, served, wish, pin, seed=user_id, late=late)
+
+    def _pin_now(self, served: ServedSnapshot, user_version: int) -> Pin:
+        return Pin(served.id, user_version, self._catalogue.version, self._trends.period)
+
+    def _answer(
+        self,
+        asker: Asker,
+        served: ServedSnapshot,
+        wish: RankingQuery,
+        pin: Pin,
+        *,
+        seed: str,
+        late: NDArray[np.int64] | None = None,
+    ) -> Answer:
+        """Rank, cut the page, keep it. `late`: rows unwanted or hidden since `pin`; they leave gaps in the ranks."""
         factors = steering(served, dict(map(parse_steer, wish.steer)))
-        asker = asker_for(served, user_id)
-        pin = pin or Pin(served.id, asker.version, int(now // SECONDS_PER_DAY))
-        filters = Filters(blocked_rows(served, asker, wish), wish.category)
+        filters = Filters(self._blocked(served, asker, wish, pin), wish.category)
+        exploration = None
         if asker.state is None:
             exploration = self._settings.popular_exploration
-            ranking = popular_ranking(served, served.popularity, filters, exploration, f"{user_id}\0{pin.day}")
+            popularity = self._trends.popularity(served, pin.period)
+            day = pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
+            ranking = popular_ranking(served, popularity, filters, exploration, f"{seed}\0{day}")
         else:
-            exploration = None
             ranking = self._ranked(served, asker, filters, factors, wish)
         page = ranking.at(slice(wish.offset, wish.offset + wish.k))
-        recommendation_id = new_recommendation_id(now)
-        self.answers.put(
+        ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
+        if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
+            page, ranks = page.at(kept), ranks[kept]
+        recommendation_id = new_recommendation_id(time.time())
+        self.answers.keep(
             KeptAnswer(
                 recommendation_id,
                 asker.user_id,
                 served.id,
                 asker.strategy,
+                asker.history_rows,
                 page.rows,
                 page.contributions,
                 page.weights,
                 page.modality_amounts,
-                asker.state,
             )
         )
         available = filters.count_allowed(served)
-        return Answer(served, asker, recommendation_id, page, wish.offset, wish.k, available, pin, exploration)
+        place = (page, ranks, wish.offset, wish.k, available)
+        return Answer(served, asker, recommendation_id, *place, pin, exploration, self.degraded())
 
     def _ranked(
         self, served: ServedSnapshot, asker: Asker, filters: Filters, factors: Factors | None, wish: RankingQuery
@@ -140,11 +210,15 @@ class Recommender:
             ranking = ranking.then(rank(served.scorer.score(asker.state, deeper), factors, MAX_RANKS))
         return ranking
 
-
-def blocked_rows(served: ServedSnapshot, asker: Asker, wish: RankingQuery) -> NDArray[np.int64]:
-    """Distinct rows that must not appear: what the user has seen, unless wanted, and what the caller excludes."""
-    excluded = [row for item_id in wish.exclude if (row := served.snapshot.item_row(item_id)) is not None]
-    seen = asker.seen if wish.exclude_seen else asker.seen[:0]
-    if not excluded:
-        return seen
-    return np.union1d(seen, np.array(excluded, np.int64))
+    def _blocked(self, served: ServedSnapshot, asker: Asker, wish: RankingQuery, pin: Pin) -> NDArray[np.int64]:
+        """Distinct rows that must not appear: hidden, unwanted, excluded, and seen unless the caller wants those."""
+        parts = [asker.unwanted, self._catalogue.hidden(served, pin.items_version)]
+        if wish.exclude_seen:
+            parts.append(asker.seen)
+        if wish.exclude:
+            rows = [row for item_id in wish.exclude if (row := served.snapshot.item_row(item_id)) is not None]
+            parts.append(np.array(rows, np.int64))
+        parts = [part for part in parts if len(part)]
+        if len(parts) == 1:
+            return parts[0]
+        return np.unique(np.concatenate(parts)) if parts else asker.seen[:0]

@@ -7,18 +7,19 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from service.explanation import because_of
+from model_store.scoring import UserState
+from service.explanation import because_of, evidence
 from service.ranking import MAX_RANKS, terms_of
 from service.recommender import Answer
-from service.schemas.queries import RecommendQuery
+from service.schemas.queries import RankingQuery
 
 
-def render(answer: Answer, wish: RecommendQuery) -> bytes:
+def render(answer: Answer, wish: RankingQuery) -> bytes:
     """The body of an answer, in the field order that the interface documents."""
     return orjson.dumps(document(answer, wish))
 
 
-def document(answer: Answer, wish: RecommendQuery) -> dict[str, Any]:
+def document(answer: Answer, wish: RankingQuery) -> dict[str, Any]:
     """The answer as plain values; see `schemas.answers.Answer`."""
     asker = answer.asker
     found: dict[str, Any] = {
@@ -31,8 +32,9 @@ def document(answer: Answer, wish: RecommendQuery) -> dict[str, Any]:
     if answer.exploration is not None:
         found["exploration"] = answer.exploration
     found["complete"] = answer.complete
-    found["degraded"] = answer.degraded
-    found["items"] = [_item(answer, position, wish.explain) for position in range(len(answer.page))]
+    found["degraded"] = list(answer.degraded)
+    state = evidence(answer.served, asker.history_rows) if wish.explain == "full" else None
+    found["items"] = [_item(answer, position, wish.explain, state) for position in range(len(answer.page))]
     if not answer.complete:
         found["shortfall"] = {
             "requested": answer.requested,
@@ -44,13 +46,13 @@ def document(answer: Answer, wish: RecommendQuery) -> dict[str, Any]:
     return found
 
 
-def _item(answer: Answer, position: int, explain: str) -> dict[str, Any]:
+def _item(answer: Answer, position: int, explain: str, state: UserState | None) -> dict[str, Any]:
     page = answer.page
     row = int(page.rows[position])
     display = answer.served.display(row)
     item: dict[str, Any] = {
         "item": display.item_id,
-        "rank": answer.offset + position + 1,
+        "rank": int(answer.ranks[position]),
         "score": float(page.scores[position]),
         "title": display.title,
         "image": display.image,
@@ -60,18 +62,18 @@ def _item(answer: Answer, position: int, explain: str) -> dict[str, Any]:
     if explain == "full":
         amounts = page.modality_amounts[position].tolist()
         item["modality_amounts"] = dict(zip(answer.served.modalities, amounts, strict=True))
-        item["because"] = because_of(answer.served, answer.asker.state, row)
+        item["because"] = because_of(answer.served, state, row)
     return item
 
 
-def _next_link(answer: Answer, wish: RecommendQuery) -> str | None:
+def _next_link(answer: Answer, wish: RankingQuery) -> str | None:
     """The page after this one; None for sessions and where nothing follows."""
-    reached = wish.offset + len(answer.page)
+    reached = wish.offset + wish.k
     room = min(wish.k, MAX_RANKS - reached)
-    if answer.asker.user_id is None or not answer.complete or room <= 0 or reached >= answer.available:
+    if answer.asker.user_id is None or room <= 0 or reached >= answer.available:
         return None
-    changed = wish.model_copy(update={"offset": reached, "k": room, "at": answer.pin.text()})
-    pairs = changed.model_dump(exclude_defaults=True, mode="json")
+    asked = wish.model_dump(include=set(RankingQuery.model_fields), exclude_defaults=True, mode="json")
+    pairs = asked | {"offset": reached, "k": room, "at": answer.pin.text()}
     query = urlencode({name: _plain(value) for name, value in pairs.items()}, doseq=True, quote_via=quote)
     return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}"
 

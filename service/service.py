@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
+from service.catalogue import Catalogue
 from service.deployment import Deployment
 from service.recommender import Recommender
 from service.settings import Settings
+from service.state.embedded import EmbeddedState
+from service.state.mirror import Mirror
+from service.trends import Trends
 from service.watcher import Watcher
 from service.workbench import Workbench
 
@@ -21,19 +24,25 @@ class Service:
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store)
         self.watcher = Watcher(self.deployment, settings.snapshot_poll_seconds, settings.verify_at_start)
-        self.recommender = Recommender(settings, self.workbench)
-        self._following: asyncio.Task[None] | None = None
+        folder = settings.state or settings.store / "state"
+        self.mirror = Mirror(EmbeddedState(folder, shared=settings.workers > 1), settings.state_poll_seconds)
+        self.catalogue = Catalogue(self.mirror)
+        self.trends = Trends(self.mirror, settings.popular_half_life_days)
+        self.recommender = Recommender(settings, self.workbench, self.mirror, self.catalogue, self.trends)
+        self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to follow the store's pointer; returns before the first snapshot is loaded."""
-        self._following = asyncio.create_task(self.watcher.follow(), name="follow the pointer")
+        """Open the state and begin to follow what changes; returns before the first snapshot is loaded."""
+        await self.mirror.catch_up()
+        followed = (self.watcher.follow(), self.mirror.follow(), self.trends.follow())
+        self._following = [asyncio.create_task(following) for following in followed]
 
     async def stop(self) -> None:
         """End what `start` began; requests have been answered by now."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
+        await self.mirror.stop()
         self.watcher.close()
         self.workbench.close()
 
@@ -44,4 +53,6 @@ class Service:
             found.append(f"snapshot {self.watcher.refused[0]} was refused: {self.watcher.refused[1]}")
         if self.watcher.failure is not None:
             found.append(f"the store's pointer cannot be read: {self.watcher.failure}")
+        if self.mirror.failure is not None:
+            found.append(f"the state store is unavailable: {self.mirror.failure}")
         return found

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     verify_at_start: bool = False
     """Check every hash of the snapshot at start too. Sizes are always checked; a swap always checks hashes."""
 
+    state: Path | None = None
+    """Folder of the embedded state (events, live items); `state` in the store where unset."""
+
+    state_poll_seconds: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """How often a worker looks for what other workers changed."""
+
     answer_ttl_seconds: Annotated[float, Field(gt=0)] = 900.0
     """How long an answer can be explained by its `recommendation_id`, and how long a page link stays valid."""
 
@@ -53,6 +59,9 @@ class Settings(BaseSettings):
 
     cache_memory_mb: Annotated[float, Field(ge=0)] = 64.0
     """Memory per worker for rankings and prepared answers; 0 turns the caches off."""
+
+    popular_half_life_days: Annotated[float, Field(gt=0, le=3650)] = 14.0
+    """After how many days an event counts half in what is popular."""
 
     popular_exploration: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of places in a popular answer that go to items drawn from beyond the most popular."""

@@ -54,6 +54,22 @@ class Watcher:
                 return
             await self._load(wanted, "hash" if active is not None or self._verify_at_start else "size")
 
+    async def activate(self, snapshot_id: str) -> None:
+        """Load a snapshot, move the pointer to it, serve it. Raises `StoreError`; then nothing has moved."""
+        async with self._turn:
+            loop = asyncio.get_running_loop()
+            active = self._deployment.active
+            if active is None or active.id != snapshot_id:
+                active = await loop.run_in_executor(self._loader, self._deployment.load, snapshot_id, "hash")
+            await loop.run_in_executor(self._loader, self._deployment.store.promote, snapshot_id)
+            self.refused = None
+            self._deployment.activate(active)
+
+    async def rollback(self) -> None:
+        """Move the pointer to the snapshot before, and serve it. Raises `StoreError`."""
+        await asyncio.get_running_loop().run_in_executor(self._loader, self._deployment.store.rollback)
+        await self.catch_up(retry=True)
+
     def close(self) -> None:
         """End the loading thread; a load that is under way is waited for."""
         self._loader.shutdown(wait=True, cancel_futures=True)

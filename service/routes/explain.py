@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from numpy.typing import NDArray
 
+from service.envelope import RequestContext
 from service.errors import Expired, InvalidRequest, NotReady, UnknownItem, UnknownUser, documented
-from service.explanation import because_of
-from service.ranking import Ranking, terms_of
+from service.explanation import because_of, evidence
+from service.ranking import DECIMALS, Ranking, terms_of
 from service.recommender import heads_of
-from service.routes.context import Served, ServiceParts
+from service.routes.context import Served, ServiceParts, context_of
 from service.schemas.answers import Explanation, Profile
 from service.schemas.lookups import Experts
 from service.schemas.queries import ExplainQuery, Id
@@ -25,13 +27,15 @@ router = APIRouter(tags=["explain"])
     response_model=Explanation,
     responses=documented(UnknownUser, UnknownItem, Expired, InvalidRequest, NotReady),
 )
-async def explain(service: ServiceParts, served: Served, pair: Annotated[ExplainQuery, Query()]) -> dict[str, Any]:
+async def explain(
+    request: Request, service: ServiceParts, served: Served, pair: Annotated[ExplainQuery, Query()]
+) -> dict[str, Any]:
     """One pair in full: terms, modality amounts, the history behind it, and how far such explanations hold."""
     if pair.recommendation_id is not None:
-        return _kept(service, pair.recommendation_id, pair.item)
+        return await _kept(service, context_of(request), pair.recommendation_id, pair.item)
     assert pair.user is not None
     asker, ranking = await service.recommender.explain(served, pair.user, pair.item)
-    because = await service.workbench.run("because", partial(because_of, served, asker.state, int(ranking.rows[0])))
+    because = await _because(service, served, asker.history_rows, int(ranking.rows[0]))
     return {
         "user": pair.user,
         "item": pair.item,
@@ -80,19 +84,19 @@ async def experts(served: Served) -> dict[str, Any]:
     }
 
 
-def _kept(service: ServiceParts, recommendation_id: str, item_id: str) -> dict[str, Any]:
+async def _kept(service: ServiceParts, context: RequestContext, recommendation_id: str, item_id: str) -> dict[str, Any]:
     """The very values of a kept answer. Raises `Expired`, or `UnknownItem` for an item that was not in it."""
-    kept = service.recommender.answers.get(recommendation_id)
+    kept = await service.recommender.answers.find(recommendation_id)
     if kept is None:
         raise Expired(f"recommendation_id {recommendation_id!r}: not kept, or no longer; use user and item")
-    served = service.deployment.pinned(kept.snapshot_id)
+    served = context.served = service.deployment.pinned(kept.snapshot_id)
     row = served.snapshot.item_row(item_id)
     position = None if row is None else kept.position_of(row)
     if row is None or position is None:
         raise UnknownItem(f"item {item_id!r} is not in answer {recommendation_id}")
-    ranking = Ranking(
-        kept.rows, kept.contributions.sum(axis=1).round(6), kept.contributions, kept.weights, kept.modality_amounts
-    )
+    scores = kept.contributions.sum(axis=1).round(DECIMALS)
+    ranking = Ranking(kept.rows, scores, kept.contributions, kept.weights, kept.modality_amounts)
+    because = await _because(service, served, kept.history_rows, row)
     return {
         "user": kept.user_id,
         "item": item_id,
@@ -100,9 +104,15 @@ def _kept(service: ServiceParts, recommendation_id: str, item_id: str) -> dict[s
         "recommendation_id": recommendation_id,
         "strategy": kept.strategy,
         **_pair(served, kept.strategy, ranking, position),
-        "because": because_of(served, kept.state, row),
+        "because": because,
         "faithfulness": served.faithfulness(),
     }
+
+
+async def _because(
+    service: ServiceParts, served: ServedSnapshot, history_rows: NDArray[np.int32], row: int
+) -> list[dict[str, Any]]:
+    return await service.workbench.run("because", lambda: because_of(served, evidence(served, history_rows), row))
 
 
 def _pair(served: ServedSnapshot, strategy: str, ranking: Ranking, position: int) -> dict[str, Any]:

@@ -30,11 +30,11 @@ async def items(service: ServiceParts, served: Served, search: Annotated[SearchQ
 @router.get(
     "/items/{item_id:path}", response_model=ItemDetails, responses=documented(UnknownItem, InvalidRequest, NotReady)
 )
-async def item(served: Served, item_id: Annotated[Id, Path(examples=["item-7"])]) -> dict[str, Any]:
+async def item(
+    service: ServiceParts, served: Served, item_id: Annotated[Id, Path(examples=["item-7"])]
+) -> dict[str, Any]:
     """One item."""
-    row = served.snapshot.item_row(item_id)
-    if row is None:
-        raise UnknownItem(f"item {item_id!r} is not in snapshot {served.id}")
+    row = service.recommender.item_row(served, item_id)
     present = served.snapshot.array("item_present")[row].tolist()
     return {
         **_item(served, row),
@@ -58,7 +58,7 @@ async def user(
     service: ServiceParts, served: Served, user_id: Annotated[Id, Path(examples=["user-1"])]
 ) -> dict[str, Any]:
     """One user's history."""
-    asker = service.recommender.known(served, user_id)
+    asker = await service.recommender.known(served, user_id)
     return {
         "user": user_id,
         "snapshot": served.id,

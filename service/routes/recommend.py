@@ -1,18 +1,20 @@
-"""`GET /recommend/{user_id}`."""
+"""`GET /recommend/{user_id}`, `POST /recommend` and `POST /recommend/session`."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.errors import Expired, InvalidRequest, NotReady, documented
 from service.pins import Pin
 from service.rendering import render
-from service.routes.context import context_of, served_by, service_of
+from service.routes.context import Served, ServiceParts, context_of, served_by, service_of
 from service.routes.lean import LeanRoute
 from service.schemas.answers import Answer
+from service.schemas.bodies import Answers, ManyUsers, Session
 from service.schemas.queries import MAX_ID_LENGTH, RecommendQuery
 
 router = APIRouter(tags=["recommend"])
@@ -50,3 +52,32 @@ router.add_api_route(
     responses=documented(InvalidRequest, Expired, NotReady),
     route_class_override=LeanRoute,
 )
+
+
+@router.post(
+    "/recommend",
+    response_model=Answers,
+    summary="Recommend items to several users",
+    responses=documented(InvalidRequest, NotReady),
+)
+async def recommend_many(service: ServiceParts, served: Served, asked: ManyUsers) -> Response:
+    """One answer per user, all from one snapshot; each as `GET /recommend/{user_id}` would give it."""
+    bodies = []
+    for user_id in asked.users:
+        answer = await service.recommender.recommend(served, user_id, asked)
+        bodies.append(await service.workbench.run(f"render {asked.explain}", partial(render, answer, asked)))
+    head = orjson.dumps({"snapshot": served.id})[:-1]
+    return Response(head + b',"answers":[' + b",".join(bodies) + b"]}", media_type="application/json")
+
+
+@router.post(
+    "/recommend/session",
+    response_model=Answer,
+    summary="Recommend items to somebody without a name",
+    responses=documented(InvalidRequest, NotReady),
+)
+async def recommend_session(service: ServiceParts, served: Served, asked: Session) -> Response:
+    """The best items after a list of items, scored as a user with this history would be."""
+    answer = await service.recommender.recommend_session(served, asked.items, asked)
+    body = await service.workbench.run(f"render {asked.explain}", partial(render, answer, asked))
+    return Response(body, media_type="application/json")

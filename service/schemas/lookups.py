@@ -74,6 +74,36 @@ class Items(Document):
     """The matches, in the catalogue's order."""
 
 
+class SimilarItem(Document):
+    """One neighbour."""
+
+    item: str
+    """The neighbour's id."""
+    rank: int
+    """Its place, from 1."""
+    similarity: float
+    """How alike the two are, as a cosine."""
+    title: str | None
+    """Its title."""
+    image: str | None
+    """The hash of its picture."""
+
+
+class Similar(Document):
+    """An item's neighbours."""
+
+    item: str
+    """The item."""
+    snapshot: str
+    """The snapshot that was asked."""
+    by: str
+    """What was compared."""
+    complete: bool
+    """Whether as many came as were asked for."""
+    items: list[SimilarItem]
+    """The neighbours, most alike first."""
+
+
 class UserDetails(Document):
     """A user's history."""
 

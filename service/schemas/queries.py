@@ -104,6 +104,16 @@ class ExplainQuery(Query):
         return self
 
 
+class SimilarQuery(Query):
+    """Parameters of `GET /similar/{item_id}`."""
+
+    by: Annotated[str, Field(max_length=100, examples=["visual"])] = "overall"
+    """`overall`, or one of the model's modalities (`behaviour`, `visual`, `textual`, …)."""
+
+    k: Annotated[int, Field(ge=1, le=500)] = 20
+    """How many items to return."""
+
+
 class SearchQuery(Query):
     """Parameters of the searches."""
 

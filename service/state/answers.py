@@ -1,19 +1,21 @@
-"""Answers kept for a while under their `recommendation_id`, bounded in memory and in time."""
+"""Answers kept for a while under their `recommendation_id`, in this worker's memory and where others find them."""
 
 from __future__ import annotations
 
+import logging
 import secrets
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
-from model_store.scoring import UserState
+from service.errors import StateUnavailable
+from service.state.protocol import StateStore
+from service.state.shelf import Shelf
 
+log = logging.getLogger("magnet.answers")
 _RANDOM_BYTES = 10
 _TIME_DIGITS = 12
 OVERHEAD_BYTES = 600
@@ -31,26 +33,44 @@ class KeptAnswer:
     user_id: str | None
     snapshot_id: str
     strategy: str
+    history_rows: NDArray[np.int32]
+    """What the user was scored from, oldest first."""
     rows: NDArray[np.int64]  # (K,)
     contributions: NDArray[np.float64]  # (K, T), rounded as printed
-    weights: NDArray[np.float32]  # (K, T)
+    weights: NDArray[np.float32]  # (K, T), NaN where a term has no gate
     modality_amounts: NDArray[np.float64]  # (K, M), rounded as printed
-    state: UserState | None
-    """What the user was scored from; None for a popular answer."""
 
     @property
     def size(self) -> int:
         """Bytes of memory, roughly."""
         arrays: list[NDArray[Any]] = [self.rows, self.contributions, self.weights, self.modality_amounts]
-        if self.state is not None:
-            base = self.state.item_item
-            arrays += [self.state.history_rows, self.state.vector, self.state.logits, base.rows, base.amounts]
-        return OVERHEAD_BYTES + sum(array.nbytes for array in arrays)
+        return OVERHEAD_BYTES + self.history_rows.nbytes + sum(array.nbytes for array in arrays)
 
     def position_of(self, item_row: int) -> int | None:
         """Where an item stands in the answer; None if it is not in it."""
         places = np.flatnonzero(self.rows == item_row)
         return int(places[0]) if len(places) else None
+
+    def pack(self) -> bytes:
+        """As bytes, for other workers."""
+        return orjson.dumps(vars(self), option=orjson.OPT_SERIALIZE_NUMPY)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> KeptAnswer:
+        """The answer that `pack` wrote."""
+        fields = orjson.loads(packed)
+        n_terms = len(fields["contributions"][0]) if fields["contributions"] else 0
+        return cls(
+            recommendation_id=fields["recommendation_id"],
+            user_id=fields["user_id"],
+            snapshot_id=fields["snapshot_id"],
+            strategy=fields["strategy"],
+            history_rows=np.array(fields["history_rows"], np.int32),
+            rows=np.array(fields["rows"], np.int64),
+            contributions=np.array(fields["contributions"], np.float64).reshape(-1, n_terms),
+            weights=np.array(fields["weights"], np.float32).reshape(-1, n_terms),  # null becomes NaN
+            modality_amounts=np.array(fields["modality_amounts"], np.float64),
+        )
 
 
 def new_recommendation_id(now: float) -> str:
@@ -69,32 +89,28 @@ def born_at(recommendation_id: str) -> float | None:
         return None
 
 
-class AnswerShelf:
-    """Answers of this process: the oldest leave when memory or time runs out."""
+class Answers:
+    """The answers of late: this worker's in memory, every worker's in the store where workers share one."""
 
-    def __init__(self, max_bytes: int, ttl_seconds: float, clock: Callable[[], float] = time.time) -> None:
-        self._kept: OrderedDict[str, tuple[float, KeptAnswer]] = OrderedDict()
-        self._max_bytes = max_bytes
+    def __init__(self, store: StateStore, max_bytes: int, ttl_seconds: float) -> None:
+        self._store = store
         self._ttl = ttl_seconds
-        self._clock = clock
-        self.bytes = 0
+        self.own: Shelf[KeptAnswer] = Shelf(max_bytes, ttl_seconds)
 
-    def __len__(self) -> int:
-        return len(self._kept)
+    def keep(self, answer: KeptAnswer) -> None:
+        """Keep an answer; other workers find it a moment later."""
+        self.own.put(answer.recommendation_id, answer, answer.size)
+        if self._store.shares_answers:
+            self._store.keep_answer(answer.recommendation_id, answer.pack(), self._ttl)
 
-    def put(self, answer: KeptAnswer) -> None:
-        """Keep an answer."""
-        now = self._clock()
-        self._kept[answer.recommendation_id] = (now + self._ttl, answer)
-        self.bytes += answer.size
-        while self._kept:
-            expires, oldest = next(iter(self._kept.values()))
-            if self.bytes <= self._max_bytes and expires > now:
-                break
-            del self._kept[oldest.recommendation_id]
-            self.bytes -= oldest.size
-
-    def get(self, recommendation_id: str) -> KeptAnswer | None:
-        """The answer, or None once it has left."""
-        entry = self._kept.get(recommendation_id)
-        return entry[1] if entry is not None and entry[0] > self._clock() else None
+    async def find(self, recommendation_id: str) -> KeptAnswer | None:
+        """The answer, None once it has left or where the store that has it is unavailable."""
+        found = self.own.get(recommendation_id)
+        if found is not None or not self._store.shares_answers or born_at(recommendation_id) is None:
+            return found
+        try:
+            packed = await self._store.kept_answer(recommendation_id)
+        except StateUnavailable as error:
+            log.warning("answer %s cannot be looked up: %s", recommendation_id, error.detail)
+            return None
+        return None if packed is None else KeptAnswer.unpack(packed)

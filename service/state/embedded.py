@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from model_store.events import HISTORY_TYPES, POSITIVE_RATING, Event
 from service.errors import StateUnavailable
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
 from service.state.shelf_file import ShelfFile
 from service.state.writer import Writer
+
+T = TypeVar("T")
 
 FILE = "state.sqlite3"
 SHELF_FILE = "answers.sqlite3"
@@ -21,10 +23,10 @@ EXPORT_BLOCK = 1000
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (only INTEGER PRIMARY KEY CHECK (only = 1), version INTEGER NOT NULL);
-INSERT OR IGNORE INTO counter VALUES (1, 0);
+INSERT OR IGNORE INTO counter VALUES (1, 1);  -- so that 0 lies before everything
 CREATE TABLE IF NOT EXISTS events (
-  version INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, item TEXT NOT NULL, type TEXT NOT NULL,
-  value REAL, timestamp REAL NOT NULL, recommendation_id TEXT
+  version INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, item TEXT NOT NULL,
+  type TEXT NOT NULL, value REAL, timestamp REAL NOT NULL, recommendation_id TEXT
 );
 CREATE INDEX IF NOT EXISTS events_of_user ON events (user);
 CREATE INDEX IF NOT EXISTS events_in_time ON events (timestamp);
@@ -36,7 +38,8 @@ CREATE TABLE IF NOT EXISTS items (
 CREATE INDEX IF NOT EXISTS items_since ON items (version);
 """
 COLUMNS = "version, event_id, user, item, type, value, timestamp, recommendation_id"
-POSITIVE = f"(type IN ({', '.join(f"'{kind}'" for kind in sorted(HISTORY_TYPES))}) OR type = 'rating' AND value >= ?)"
+_HISTORY_TYPES = ", ".join(repr(kind) for kind in sorted(HISTORY_TYPES))
+POSITIVE = f"(type IN ({_HISTORY_TYPES}) OR type = 'rating' AND value >= ?)"
 
 
 class EmbeddedState(StateStore):
@@ -50,6 +53,7 @@ class EmbeddedState(StateStore):
         self._writer = Writer(self._connect)
         self._reader: sqlite3.Connection | None = None
         self._shelf = ShelfFile(folder / SHELF_FILE) if shared else None
+        self.shares_answers = shared
 
     async def start(self) -> None:
         """See `StateStore.start`."""
@@ -143,7 +147,7 @@ class EmbeddedState(StateStore):
                 yield _kept(row).event
             after = rows[-1][0]
 
-    async def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
+    def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
         """See `StateStore.keep_answer`; a single worker needs no shelf but its own memory."""
         if self._shelf is not None:
             self._shelf.put(recommendation_id, answer, ttl_seconds)
@@ -161,7 +165,7 @@ class EmbeddedState(StateStore):
         connection.executescript(SCHEMA)
         return connection
 
-    async def _write(self, work: Any) -> Any:
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._reader is None:
             raise StateUnavailable(f"{self._folder} is not open")
         return await self._writer.run(work)

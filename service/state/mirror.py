@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 from model_store.events import Event
 from service.errors import StateUnavailable
 from service.state.protocol import Changes, LiveItem, StateStore, UserEvents
 
 log = logging.getLogger("magnet.state")
+T = TypeVar("T")
 USERS_KEPT = 100_000
 
 
@@ -100,7 +102,7 @@ class Mirror:
         """See `StateStore.hide_item`."""
         return self._take(await self._durably(self.store.hide_item(item_id)))
 
-    async def _durably(self, writing):  # type: ignore[no-untyped-def]
+    async def _durably(self, writing: Awaitable[T]) -> T:
         try:
             return await writing
         except StateUnavailable as error:

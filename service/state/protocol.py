@@ -1,7 +1,7 @@
 """What a state store offers. One contract suite holds every implementation to it.
 
-Everything durable carries a version from one counter of the store, so that a reader can follow what changed and pages can
-name the state they were made from.
+Everything durable carries a version from one counter of the store, so that a reader can follow what changed and pages
+can name the state they were made from.
 """
 
 from __future__ import annotations
@@ -74,12 +74,15 @@ class DailyCount:
 class StateStore(ABC):
     """Durable events, items and hidden items; and a shelf for answers that may lose what is on it.
 
-    Every method raises `StateUnavailable` where the store cannot do what was asked; nothing is acknowledged before it is
-    durable.
+    Every method raises `StateUnavailable` where the store cannot do what was asked; nothing is acknowledged before it
+    is durable.
     """
 
     name: str
     """What it is, for `/readyz`."""
+
+    shares_answers: bool
+    """Whether there are other workers to keep answers for."""
 
     @abstractmethod
     async def start(self) -> None:
@@ -122,8 +125,8 @@ class StateStore(ABC):
         """Every event, in the order of acceptance."""
 
     @abstractmethod
-    async def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
-        """Keep an answer where every worker finds it; it may be lost."""
+    def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
+        """Keep an answer where every worker finds it soon; returns at once, and the answer may be lost."""
 
     @abstractmethod
     async def kept_answer(self, recommendation_id: str) -> bytes | None:

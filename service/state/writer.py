@@ -1,4 +1,4 @@
-"""One thread that writes to SQLite: whatever waits is committed together, so that one flush to disk serves many callers."""
+"""One thread that writes to SQLite: whatever waits is committed together, and one flush to disk serves many callers."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ def served(store_root: Path) -> ServedSnapshot:
 
 
 @pytest.fixture
-async def client(store_root: Path) -> AsyncIterator[ServiceClient]:
-    async with in_process(store_root) as client:
+async def client(store_root: Path, tmp_path: Path) -> AsyncIterator[ServiceClient]:
+    """The service over that store, with a state of its own."""
+    async with in_process(store_root, state=tmp_path / "state") as client:
         yield client

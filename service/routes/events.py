@@ -1,0 +1,43 @@
+"""`POST /events`, and forgetting a user."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from service.errors import InvalidRequest, StateUnavailable, documented
+from service.routes.context import ServiceParts
+from service.schemas.bodies import Events, EventsKept, Forgotten
+from service.schemas.queries import Id
+
+router = APIRouter(tags=["feedback"])
+
+
+@router.post(
+    "/events",
+    response_model=EventsKept,
+    summary="Send feedback",
+    responses=documented(InvalidRequest, StateUnavailable),
+)
+async def events(service: ServiceParts, sent: Events) -> dict[str, Any]:
+    """Keep what users did. Acknowledged once it is durable; the next answer of this worker shows it, within a second
+    every worker's. Sending the same `event_id` again changes nothing.
+
+    `view`, `click`, `purchase` and a `rating` of at least 3.5 extend the history; a lower rating, `dislike` and `hide`
+    keep the item away from the user.
+    """
+    new = await service.mirror.append(sent.events)
+    return {"accepted": new, "duplicates": len(sent.events) - new}
+
+
+@router.delete(
+    "/users/{user_id:path}",
+    response_model=Forgotten,
+    summary="Forget a user",
+    responses=documented(InvalidRequest, StateUnavailable),
+)
+async def forget(service: ServiceParts, user_id: Annotated[Id, Path(examples=["user-1"])]) -> dict[str, Any]:
+    """Forget a user: events are removed and a tombstone stays, which holds for every snapshot, rolled back ones too."""
+    await service.mirror.forget(user_id)
+    return {"user": user_id, "forgotten": True}

@@ -1,0 +1,109 @@
+"""What callers send: events, items, and questions that do not fit into a link."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from model_store.events import Event
+from service.schemas.answers import Answer, Document
+from service.schemas.queries import Id, RankingQuery
+
+MAX_EVENTS = 1000
+MAX_USERS = 100
+MAX_SESSION = 1000
+
+
+class Events(Document):
+    """Feedback. The whole list is kept or none of it."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    events: Annotated[
+        list[Event],
+        Field(
+            min_length=1,
+            max_length=MAX_EVENTS,
+            examples=[
+                [
+                    {
+                        "event_id": "7d1f0c52",
+                        "user": "user-1",
+                        "item": "item-7",
+                        "type": "click",
+                        "timestamp": 1790000000.0,
+                    }
+                ]
+            ],
+        ),
+    ]
+    """What happened, in any order."""
+
+
+class EventsKept(Document):
+    """The events are durable."""
+
+    accepted: int
+    """How many were new."""
+    duplicates: int
+    """How many had an `event_id` that was known already; they changed nothing."""
+
+
+class ManyUsers(RankingQuery):
+    """A question for several users at once."""
+
+    users: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_USERS, examples=[["user-1", "user-2"]])]
+    """Whom to recommend to."""
+
+
+class Answers(Document):
+    """One answer per user, in the order of the question."""
+
+    snapshot: str
+    """The one snapshot that answered."""
+    answers: list[Answer]
+    """The answers."""
+
+
+class Session(RankingQuery):
+    """A question by somebody without a name."""
+
+    items: Annotated[tuple[Id, ...], Field(max_length=MAX_SESSION, examples=[["item-7", "item-3"]])]
+    """Items looked at, most recent last. Unknown ones are ignored; without any known one, popular items come."""
+
+
+class Activation(Document):
+    """Which snapshot to serve."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    snapshot: Annotated[str, Field(min_length=1, max_length=128)]
+    """The id of a snapshot in the store."""
+
+
+class Activated(Document):
+    """What is served from now on."""
+
+    snapshot: str
+    """The snapshot of this worker; the others follow within a second or so."""
+    previous: str | None
+    """The snapshot before."""
+
+
+class Hidden(Document):
+    """The item is hidden, durably."""
+
+    item: str
+    """The item."""
+    hidden: bool
+    """True."""
+
+
+class Forgotten(Document):
+    """The user is forgotten."""
+
+    user: str
+    """The user."""
+    forgotten: bool
+    """True: events and cached answers are gone; what the snapshot knows is no longer used."""

@@ -1,0 +1,43 @@
+"""Things kept in memory for a while: the oldest leave when space or time runs out."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Shelf(Generic[V]):
+    """First in, first out; bounded in bytes and in seconds, both as told by the caller."""
+
+    def __init__(self, max_bytes: int, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kept: OrderedDict[Hashable, tuple[float, int, V]] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._ttl = ttl_seconds
+        self._clock = clock
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def put(self, key: Hashable, value: V, size: int) -> None:
+        """Keep `value`, which takes `size` bytes; what no longer fits leaves."""
+        now = self._clock()
+        if (before := self._kept.pop(key, None)) is not None:
+            self.bytes -= before[1]
+        self._kept[key] = (now + self._ttl, size, value)
+        self.bytes += size
+        while self._kept:
+            expires, oldest, _ = next(iter(self._kept.values()))
+            if self.bytes <= self._max_bytes and expires > now:
+                break
+            self._kept.popitem(last=False)
+            self.bytes -= oldest
+
+    def get(self, key: Hashable) -> V | None:
+        """The value, or None once it has left."""
+        entry = self._kept.get(key)
+        return entry[2] if entry is not None and entry[0] > self._clock() else None

@@ -1,0 +1,121 @@
+"""The embedded state holds the contract, and what is special about a file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from service.errors import StateUnavailable
+from service.state.answers import Answers, new_recommendation_id
+from service.state.embedded import FILE, EmbeddedState
+from service.state.protocol import StateStore
+from tests.contract.state_store import StateStoreContract
+from tests.support.events import event
+
+pytestmark = pytest.mark.anyio
+
+
+class TestEmbedded(StateStoreContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path / "state"
+
+    def open_store(self) -> StateStore:
+        return EmbeddedState(self.folder, shared=False)
+
+
+async def test_every_commit_is_flushed(tmp_path: Path) -> None:
+    store = EmbeddedState(tmp_path, shared=False)
+    await store.start()
+    try:
+        assert store._reader is not None
+        assert store._reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._reader.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    finally:
+        await store.stop()
+
+
+async def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateUnavailable, match="expected a writable folder"):
+        await EmbeddedState(tmp_path / "file" / "state", shared=False).start()
+
+
+async def test_a_write_that_fails_is_not_acknowledged_and_the_next_one_works(tmp_path: Path) -> None:
+    store = EmbeddedState(tmp_path, shared=False)
+    await store.start()
+    try:
+        with sqlite3.connect(tmp_path / FILE) as other:
+            other.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        other.close()
+        with pytest.raises(StateUnavailable, match="nothing was kept: disk full"):
+            await store.append([event("u", "i")])
+        with sqlite3.connect(tmp_path / FILE) as other:
+            other.execute("DROP TRIGGER full")
+        other.close()
+        assert await store.append([event("u", "i")]) == 1
+    finally:
+        await store.stop()
+
+
+ENDLESS_WRITER = """
+import asyncio, sys
+from pathlib import Path
+from service.state.embedded import EmbeddedState
+from tests.support.events import event
+async def main():
+    store = EmbeddedState(Path(sys.argv[1]), shared=False)
+    await store.start()
+    number = 0
+    while True:
+        await store.append([event("u", f"item-{number}")])
+        print(number, flush=True)
+        number += 1
+asyncio.run(main())
+"""
+
+
+async def test_acknowledged_events_survive_a_killed_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDLESS_WRITER, str(tmp_path)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+    )
+    assert process.stdout is not None
+    acknowledged = [int(process.stdout.readline()) for _ in range(20)][-1]
+    process.send_signal(signal.SIGKILL)
+    acknowledged = max([acknowledged, *map(int, process.stdout.read().split())])
+    process.stdout.close()
+    process.wait()
+    store = EmbeddedState(tmp_path, shared=False)
+    await store.start()
+    try:
+        items = [kept.event.item for kept in (await store.events_of("u")).events]
+        assert items[: acknowledged + 1] == [f"item-{number}" for number in range(acknowledged + 1)]
+    finally:
+        await store.stop()
+
+
+async def test_workers_find_each_others_answers(tmp_path: Path) -> None:
+    stores = [EmbeddedState(tmp_path, shared=True) for _ in range(2)]
+    for store in stores:
+        await store.start()
+    try:
+        recommendation_id = new_recommendation_id(time.time())
+        stores[0].keep_answer(recommendation_id, b"answer", 60)
+        assert await stores[1].kept_answer(recommendation_id) == b"answer"
+        assert await stores[1].kept_answer(new_recommendation_id(time.time() - 10)) is None
+        short = new_recommendation_id(time.time())
+        stores[0].keep_answer(short, b"answer", 0.01)
+        await asyncio.sleep(0.2)
+        assert await Answers(stores[1], 1000, 60).find(short) is None
+    finally:
+        for store in stores:
+            await store.stop()
