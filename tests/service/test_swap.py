@@ -1,0 +1,140 @@
+"""Snapshots change under way: every answer comes from one of them, none fails, and bad ones are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model_store.store import Store
+from tests.support.service_client import in_process, on_a_port, promoted
+from tests.support.tiny_snapshot import write_tiny_pair_snapshot
+
+pytestmark = pytest.mark.anyio
+ADMIN = {"X-API-Key": "admin"}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, str, str]:
+    """A store with two snapshots, the first one promoted."""
+    first, second = [write_tiny_pair_snapshot(tmp_path, seed=seed, n_items=120) for seed in (0, 1)]
+    return tmp_path, promoted(tmp_path, first), second
+
+
+async def test_before_the_first_snapshot_only_the_process_is_alive(tmp_path: Path) -> None:
+    async with in_process(tmp_path / "nothing") as client:
+        for path in ("/recommend/u", "/experts", "/readyz", "/snapshot"):
+            reply = await client.get(path)
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
+            assert "x-snapshot-id" not in reply.headers
+        assert (await client.get("/livez")).status_code == 200
+
+
+async def test_the_pointer_is_followed(two: tuple[Path, str, str]) -> None:
+    root, first, second = two
+    async with in_process(root) as client:
+        assert (await client.recommend("user/001"))["snapshot"] == first
+        promoted(root, second)
+        await client.service.watcher.catch_up()
+        reply = await client.get("/recommend/user%2F001")
+        assert (reply.json()["snapshot"], reply.headers["x-snapshot-id"]) == (second, second)
+
+
+async def test_a_damaged_snapshot_is_refused_and_reported(two: tuple[Path, str, str]) -> None:
+    root, first, second = two
+    async with in_process(root) as client:
+        promoted(root, second)
+        damage(root, second)
+        await client.service.watcher.catch_up()
+        assert (await client.recommend("user/001"))["snapshot"] == first
+        ready = await client.json("/readyz")
+        assert ready["status"] == "degraded"
+        assert f"snapshot {second} was refused" in ready["degraded"][0]
+        promoted(root, first)
+        await client.service.watcher.catch_up()
+        assert (await client.json("/readyz"))["status"] == "ready"
+
+
+async def test_admin_calls_move_the_pointer(two: tuple[Path, str, str]) -> None:
+    root, first, second = two
+    async with in_process(root, admin_key="admin") as client:
+        reply = await client.post("/admin/activate", json={"snapshot": second}, headers=ADMIN)
+        assert reply.json() == {"snapshot": second, "previous": first}
+        assert Store(root).current() == second
+        assert (await client.recommend("user/001"))["snapshot"] == second
+        reply = await client.post("/admin/rollback", headers=ADMIN)
+        assert reply.json() == {"snapshot": first, "previous": second}
+        assert Store(root).current() == first
+        assert (await client.post("/admin/rollback", headers=ADMIN)).status_code == 404
+
+
+async def test_admin_calls_refuse_what_is_not_sound(two: tuple[Path, str, str]) -> None:
+    root, first, second = two
+    damage(root, second)
+    async with in_process(root, admin_key="admin") as client:
+        for wanted, status, slug in (
+            (second, 409, "snapshot-refused"),
+            ("0" * 32, 404, "unknown-snapshot"),
+            ("../x", 404, "unknown-snapshot"),
+        ):
+            reply = await client.post("/admin/activate", json={"snapshot": wanted}, headers=ADMIN)
+            assert (reply.status_code, reply.json()["type"]) == (status, f"urn:problem-type:magnet:{slug}")
+        assert Store(root).current() == first
+        assert (await client.recommend("user/001"))["snapshot"] == first
+
+
+async def test_two_workers_swap_under_load_without_a_failed_request(two: tuple[Path, str, str]) -> None:
+    root, first, second = two
+    with on_a_port(root, workers=2, MAGNET_ADMIN_KEY="admin", MAGNET_SNAPSHOT_POLL_SECONDS="0.1") as address:
+        seen: set[str] = set()
+        failed: list[str] = []
+        done = asyncio.Event()
+
+        async def ask(number: int) -> None:
+            async with httpx.AsyncClient(base_url=address) as client:
+                while not done.is_set():
+                    reply = await client.get(f"/recommend/user%2F{number:03d}", params={"k": 5})
+                    if reply.status_code != 200 or reply.headers["x-snapshot-id"] != reply.json()["snapshot"]:
+                        failed.append(reply.text)
+                    seen.add(reply.headers.get("x-snapshot-id", "none"))
+
+        askers = [asyncio.create_task(ask(number)) for number in (1, 2, 4, 5)]
+        async with httpx.AsyncClient(base_url=address, headers=ADMIN, timeout=30) as admin:
+            for wanted in (second, first, second):
+                await asyncio.sleep(0.3)
+                reply = await admin.post("/admin/activate", json={"snapshot": wanted})
+                assert reply.status_code == 200, reply.text
+            await asyncio.sleep(0.5)
+            newest = [(await admin.get("/snapshot")).json()["snapshot"] for _ in range(10)]
+        done.set()
+        await asyncio.gather(*askers)
+    assert failed == []
+    assert seen == {first, second}
+    assert set(newest) == {second}
+
+
+async def test_a_worker_explains_what_the_other_answered(two: tuple[Path, str, str]) -> None:
+    root, _, _ = two
+    with on_a_port(root, workers=2) as address:
+        answers = []
+        for _ in range(6):  # a new connection each, so that both workers are met
+            reply = httpx.get(f"{address}/recommend/user%2F001", params={"k": 3})
+            answers.append(reply.json())
+        for answer in answers:
+            item = answer["items"][0]
+            for _ in range(4):
+                params = {"recommendation_id": answer["recommendation_id"], "item": item["item"]}
+                found = httpx.get(f"{address}/explain", params=params)
+                assert found.status_code == 200, found.text
+                assert found.json()["experts"] == item["experts"]
+
+
+def damage(root: Path, snapshot_id: str) -> None:
+    """Flip one bit of an array."""
+    path = root / "snapshots" / snapshot_id / "arrays" / "item_parts.npy"
+    path.chmod(0o600)
+    content = bytearray(path.read_bytes())
+    content[-10] ^= 1
+    path.write_bytes(content)
