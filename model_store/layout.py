@@ -101,6 +101,8 @@ def rule_for(name: str, manifest: Manifest) -> ArrayRule | None:
             return ArrayRule(("<i4",), ("I", "neighbours"), rows_of="I", padded=True)
         if name == f"neighbours_{modality.name}_values":
             return ArrayRule(_HALF, ("I", "neighbours"))
+        if name == f"features_{modality.name}":
+            return ArrayRule(_HALF, ("I", f"feature_width of {modality.name}"))
     return RULES.get(name)
 
 
@@ -115,6 +117,7 @@ def check_layout(manifest: Manifest, parameters: dict[str, tuple[int, ...]]) -> 
         "D": manifest.embedding_size,
         "E": sum(term.role != "base" for term in manifest.terms),
     }
+    known |= {f"feature_width of {m.name}": m.feature_width for m in manifest.modalities if m.feature_width}
     for name, rule in RULES.items():
         if manifest.scoring in rule.required_by and name not in manifest.arrays:
             raise SnapshotCorrupt(f"arrays/{name}.npy", f"an array that {manifest.scoring!r} snapshots have", "nothing")

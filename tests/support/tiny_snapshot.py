@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store import Candidates, ItemColumns, ManifestDraft, Modality, SnapshotWriter, Term, Training
+from model_store.draft import SnapshotDraft
 from model_store.scoring.pair import PairScorer
-from model_store.snapshot import Snapshot
 
 MODALITIES = ("behaviour", "visual", "textual")
 EXPERTS = tuple(f"{role}-{name}" for role in ("dominant", "balanced", "complementary") for name in MODALITIES)
 HIDDEN = 8
+FEATURE_WIDTH = 6
 NEIGHBOURS = 10
 
 
@@ -72,7 +73,10 @@ def write_tiny_pair_snapshot(
         dataset=f"tiny-{seed}",
         scoring="pair",
         embedding_size=embedding_size,
-        modalities=tuple(Modality(name=m, kind="behaviour" if m == "behaviour" else "content") for m in MODALITIES),
+        modalities=(
+            Modality(name="behaviour", kind="behaviour"),
+            *(Modality(name=name, kind="content", feature_width=FEATURE_WIDTH) for name in MODALITIES[1:]),
+        ),
         terms=tuple(
             [*(base if item_item else [])]
             + [
@@ -98,7 +102,10 @@ def write_tiny_pair_snapshot(
         arrays |= _user_arrays(arrays, parameters, catalogue, draft)
         for name, array in arrays.items():
             writer.add_array(name, array)
-        writer.add_parameters(parameters)
+        features, means = _features(np.random.default_rng(seed), arrays["item_present"])
+        for name, array in features.items():
+            writer.add_array(name, array)
+        writer.add_parameters(parameters | means)
         writer.add_file("report.html", b"<!doctype html><title>tiny</title>")
         return writer.publish()
 
@@ -228,6 +235,21 @@ def _parameters(
     }
 
 
+def _features(
+    rng: np.random.Generator, present: NDArray[np.bool_]
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Centred unit feature rows (I, d) per content modality, and what they were centred by (d,)."""
+    features: dict[str, NDArray[Any]] = {}
+    means: dict[str, NDArray[Any]] = {}
+    for index, name in enumerate(MODALITIES[1:], start=1):
+        raw = rng.normal(0.3, 1, (len(present), FEATURE_WIDTH)).astype(np.float32)
+        means[f"feature_mean_{name}"] = mean = raw.mean(0)
+        centred = (raw - mean) * present[:, index : index + 1]
+        norms = np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+        features[f"features_{name}"] = (centred / norms).astype(np.float16)
+    return features, means
+
+
 def _user_arrays(
     arrays: dict[str, NDArray[Any]],
     parameters: dict[str, NDArray[Any]],
@@ -235,23 +257,9 @@ def _user_arrays(
     draft: ManifestDraft,
 ) -> dict[str, NDArray[Any]]:
     """`user_vectors` (U, D) and `user_logits` (U, E), by the scorer's own `encode_user`."""
-    scorer = PairScorer(_Unpublished(draft, arrays, parameters, len(catalogue.items.item_ids)))
+    scorer = PairScorer(SnapshotDraft(draft, arrays, parameters))
     states = [scorer.encode_user(history) for history in catalogue.histories]
     return {
         "user_vectors": np.stack([state.vector for state in states]).astype(np.float16),
         "user_logits": np.stack([state.logits for state in states]).astype(np.float16),
     }
-
-
-class _Unpublished(Snapshot):
-    """As much of a snapshot as `encode_user` reads, before there is one on disk."""
-
-    def __init__(
-        self,
-        draft: ManifestDraft,
-        arrays: dict[str, NDArray[Any]],
-        parameters: dict[str, NDArray[Any]],
-        n_items: int,
-    ) -> None:
-        self.manifest, self.arrays, self.parameters = draft, arrays, parameters  # type: ignore[assignment]
-        self.n_items = n_items
