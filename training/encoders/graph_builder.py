@@ -15,7 +15,7 @@ from training.encoders.onnx_export import IR_VERSION, OPSET, to_bytes
 class GraphBuilder:
     """A graph of one float32 input (n, *shape) and one float32 output (n, width); nodes are called by name."""
 
-    def __init__(self, input_name: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, input_name: str, shape: tuple[int | None, ...]) -> None:
         self._input = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["n", *shape])
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
