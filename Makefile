@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer with the venv module found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 	@echo "installing into $(VENV): some minutes the first time"
-	$(BIN)/python -m pip install --editable '.[train,serve,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,serve,dev]'
 	@touch $@
 
 demo: $(INSTALLED) ## train on the demo catalogue and serve it; DATA=dir for your own data, PORT=8000, SEED=0
