@@ -43,6 +43,7 @@ def choose(
     valid: sparse.csr_array,
     graphs: Mapping[str, sparse.csr_array],
     *,
+    reg: float | None = None,
     seed: int = 0,
     device: torch.device | None = None,
 ) -> ClosedFormSettings:
@@ -52,6 +53,7 @@ def choose(
         train: (U, I) training interactions.
         valid: (U, I) validation positives.
         graphs: (I, I) symmetric content graph per modality; may be empty, then this is EASE.
+        reg: λ where it is given; searched for where omitted.
         seed: which items stand in for cold ones.
         device: where inverses are computed; the CPU where omitted.
 
@@ -59,9 +61,9 @@ def choose(
     user_rows = np.flatnonzero(np.diff(valid.indptr)).astype(np.int64)
     search = _Search(train, valid[user_rows], user_rows, graphs, device or torch.device("cpu"))
     degree = np.bincount(train.indices, minlength=train.shape[1])
-    start = FIRST_REG * float(degree.sum()) / max(int(np.count_nonzero(degree)), 1)
+    start = reg if reg is not None else FIRST_REG * float(degree.sum()) / max(int(np.count_nonzero(degree)), 1)
     best = search.at(start, [_Prior(0.0, _mixes(graphs)[0]), *_grid(graphs)])
-    for factor in (2.0, 0.5):
+    for factor in (2.0, 0.5) if reg is None else ():
         moved = False
         while True:
             trial = search.at(best.reg * factor, _around(best.prior))

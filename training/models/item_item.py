@@ -6,7 +6,7 @@ a history gives to candidate i; a row of the matrix is a history item.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,13 @@ class ItemItem:
     def matrix(self) -> sparse.csr_array:
         """(I, I) `B`."""
         return self._csr(self.values.sum(axis=1))
+
+    def values_over(self, modalities: Sequence[str]) -> NDArray[np.float32]:
+        """(nnz, len(modalities)) the shares in the order of a dataset's modalities, zero for those without a share."""
+        spread = np.zeros((len(self.items), len(modalities)), dtype=np.float32)
+        for place, name in enumerate(self.shares):
+            spread[:, list(modalities).index(name)] = self.values[:, place]
+        return spread
 
     def _csr(self, data: NDArray[np.float32]) -> sparse.csr_array:
         return sparse.csr_array((data, self.items, self.indptr), shape=(self.n_items, self.n_items))

@@ -1,0 +1,74 @@
+"""EASE (Steck 2019, "Embarrassingly shallow autoencoders for sparse data"), on request with a content prior [ours]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
+
+from training.data.dataset import Dataset
+from training.data.splits import Split
+from training.fit.run import Run
+from training.graph.content import content_knn
+from training.models.closed_form import ClosedFormSettings, fit_closed_form
+from training.models.closed_form_search import choose
+from training.models.item_item_model import FittedItemItem
+from training.models.protocol import FittedModel, Recipe, capped_histories
+
+
+class EaseConfig(BaseModel):
+    """Settings of EASE; λ and the content prior are chosen on validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    reg: float | None = Field(default=None, gt=0)
+    """λ; chosen on validation where omitted."""
+    content: bool = False
+    """Pull the weights towards the items' content neighbours; its weight is chosen on validation, together with λ."""
+    neighbours: int = Field(default=200, ge=1)
+    """Entries kept per row: dense data lose with fewer."""
+    history_cap: int = Field(default=1000, ge=1)
+    """Items of a history that count, the latest ones."""
+
+
+class EaseRecipe(Recipe):
+    """The closed form by itself, as a baseline."""
+
+    name: ClassVar[str] = "ease"
+    config_type: ClassVar[type[BaseModel]] = EaseConfig
+
+    def fit(self, dataset: Dataset, split: Split, config: EaseConfig, run: Run) -> FittedModel:
+        """Choose λ and the prior on validation, solve on the training part."""
+        graphs = _graphs(dataset, config)
+        if config.reg is not None and not graphs:
+            settings = ClosedFormSettings(config.reg, 0.0, {})
+        else:
+            settings = choose(split.train, split.valid, graphs, reg=config.reg, seed=run.seed, device=run.device)
+        return self._solved(settings, graphs, dataset, split, config, run)
+
+    def refit(
+        self, fitted: FittedModel, dataset: Dataset, interactions: Split, config: EaseConfig, run: Run
+    ) -> FittedModel:
+        """Solve on everything with the chosen settings."""
+        assert isinstance(fitted, FittedItemItem)
+        return self._solved(fitted.chosen, _graphs(dataset, config), dataset, interactions, config, run)
+
+    def _solved(
+        self,
+        settings: ClosedFormSettings,
+        graphs: Mapping[str, sparse.csr_array],
+        dataset: Dataset,
+        split: Split,
+        config: EaseConfig,
+        run: Run,
+    ) -> FittedItemItem:
+        weights = fit_closed_form(split.train, graphs, settings, per_row=config.neighbours, device=run.device)
+        return FittedItemItem(weights, capped_histories(split, config.history_cap), dataset, settings, {})
+
+
+def _graphs(dataset: Dataset, config: EaseConfig) -> dict[str, sparse.csr_array]:
+    if not config.content:
+        return {}
+    return {name: content_knn(matrix.values, matrix.present) for name, matrix in dataset.features.items()}
