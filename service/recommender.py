@@ -35,6 +35,17 @@ TAIL_DEPTH = 4 * MAX_RANKS
 
 
 @dataclass(frozen=True)
+class Moment:
+    """The shared state behind an answer, taken on the event loop: threads never look at what changes."""
+
+    pin: Pin
+    hidden: NDArray[np.int64]
+    """Distinct rows of items hidden by then."""
+    popularity: NDArray[np.float32]  # (I,)
+    degraded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Answer:
     """A ranked answer before it is put into words."""
 
@@ -86,24 +97,28 @@ class Recommender:
         self, served: ServedSnapshot, user_id: str, wish: RankingQuery, pin: Pin | None = None
     ) -> Answer:
         """The page of `wish` for this user. An unknown user gets popular items. Raises `InvalidRequest`."""
-        events = await self._events_of(user_id)
-        return await self._workbench.run("recommend", partial(self._recommend, served, user_id, events, wish, pin))
+        events = await self._events_of(user_id) or NO_EVENTS
+        now = self._now(served, events.version)
+        seen_at = now if pin is None else self._at(served, pin)
+        work = partial(self._recommend, served, user_id, events, wish, seen_at, now)
+        return self._kept(await self._workbench.run("recommend", work))
 
     async def recommend_session(self, served: ServedSnapshot, item_ids: Sequence[str], wish: RankingQuery) -> Answer:
         """The page of `wish` for somebody who looked at these items, most recent last. Raises `InvalidRequest`."""
         rows = [row for item_id in item_ids if (row := served.snapshot.item_row(item_id)) is not None]
 
-        def work() -> Answer:
-            pin = self._pin_now(served, 0)
-            return self._answer(session_asker(served, rows), served, wish, pin, seed="\0".join(item_ids))
+        moment = self._now(served, 0)
 
-        return await self._workbench.run("recommend", work)
+        def work() -> Answer:
+            return self._answer(session_asker(served, rows), served, wish, moment, seed="\0".join(item_ids))
+
+        return self._kept(await self._workbench.run("recommend", work))
 
     async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Ranking]:
         """The newest score of one pair, as a ranking of length 1. Raises `UnknownUser`, `UnknownItem`."""
         row = self.item_row(served, item_id)
         asker = await self.known(served, user_id)
-        popularity = self._trends.popularity(served, self._trends.period)
+        popularity = self._now(served, asker.version).popularity
         return asker, await self._workbench.run("explain", partial(score_pair, served, asker, row, popularity))
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
@@ -137,63 +152,55 @@ class Recommender:
         except StateUnavailable:
             return None
 
-    def _recommend(
-        self, served: ServedSnapshot, user_id: str, events: UserEvents | None, wish: RankingQuery, pin: Pin | None
-    ) -> Answer:
-        found = events or NO_EVENTS
-        if pin is None:
-            asker = asker_for(served, user_id, found)
-            return self._answer(asker, served, wish, self._pin_now(served, asker.version), seed=user_id)
-        asker = asker_for(served, user_id, found, pin.user_version)
-        newest = asker_for(served, user_id, found).unwanted if found.version > pin.user_version else asker.unwanted
-        late = np.union1d(newest, self._catalogue.hidden(served))
-        return self._answer(asker, served, wish, pin, seed=user_id, late=late)
+    def _now(self, served: ServedSnapshot, user_version: int) -> Moment:
+        return self._at(served, Pin(served.id, user_version, self._catalogue.version, self._trends.period))
 
-    def _pin_now(self, served: ServedSnapshot, user_version: int) -> Pin:
-        return Pin(served.id, user_version, self._catalogue.version, self._trends.period)
+    def _at(self, served: ServedSnapshot, pin: Pin) -> Moment:
+        hidden = self._catalogue.hidden(served, pin.items_version)
+        return Moment(pin, hidden, self._trends.popularity(served, pin.period), self.degraded())
+
+    def _kept(self, answer: Answer) -> Answer:
+        asker, page = answer.asker, answer.page
+        numbers = (page.rows, page.contributions, page.weights, page.modality_amounts)
+        names = (answer.recommendation_id, asker.user_id, answer.served.id, asker.strategy)
+        self.answers.keep(KeptAnswer(*names, asker.history_rows, *numbers))
+        return answer
+
+    def _recommend(
+        self, served: ServedSnapshot, user_id: str, events: UserEvents, wish: RankingQuery, at: Moment, now: Moment
+    ) -> Answer:
+        asker = asker_for(served, user_id, events, at.pin.user_version)
+        if at is now:
+            return self._answer(asker, served, wish, at, seed=user_id)
+        newest = asker_for(served, user_id, events) if events.version > at.pin.user_version else asker
+        return self._answer(asker, served, wish, at, seed=user_id, late=np.union1d(newest.unwanted, now.hidden))
 
     def _answer(
         self,
         asker: Asker,
         served: ServedSnapshot,
         wish: RankingQuery,
-        pin: Pin,
+        at: Moment,
         *,
         seed: str,
         late: NDArray[np.int64] | None = None,
     ) -> Answer:
-        """Rank, cut the page, keep it. `late`: rows unwanted or hidden since `pin`; they leave gaps in the ranks."""
+        """Rank and cut the page. `late`: rows unwanted or hidden since the moment; they leave gaps in the ranks."""
         factors = steering(served, dict(map(parse_steer, wish.steer)))
-        filters = Filters(self._blocked(served, asker, wish, pin), wish.category)
+        filters = Filters(_blocked(served, asker, wish, at.hidden), wish.category)
         exploration = None
         if asker.state is None:
             exploration = self._settings.popular_exploration
-            popularity = self._trends.popularity(served, pin.period)
-            day = pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
-            ranking = popular_ranking(served, popularity, filters, exploration, f"{seed}\0{day}")
+            day = at.pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
+            ranking = popular_ranking(served, at.popularity, filters, exploration, f"{seed}\0{day}")
         else:
             ranking = self._ranked(served, asker, filters, factors, wish)
         page = ranking.at(slice(wish.offset, wish.offset + wish.k))
         ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
         if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
             page, ranks = page.at(kept), ranks[kept]
-        recommendation_id = new_recommendation_id(time.time())
-        self.answers.keep(
-            KeptAnswer(
-                recommendation_id,
-                asker.user_id,
-                served.id,
-                asker.strategy,
-                asker.history_rows,
-                page.rows,
-                page.contributions,
-                page.weights,
-                page.modality_amounts,
-            )
-        )
-        available = filters.count_allowed(served)
-        place = (page, ranks, wish.offset, wish.k, available)
-        return Answer(served, asker, recommendation_id, *place, pin, exploration, self.degraded())
+        place = (page, ranks, wish.offset, wish.k, filters.count_allowed(served))
+        return Answer(served, asker, new_recommendation_id(time.time()), *place, at.pin, exploration, at.degraded)
 
     def _ranked(
         self, served: ServedSnapshot, asker: Asker, filters: Filters, factors: Factors | None, wish: RankingQuery
@@ -210,15 +217,16 @@ class Recommender:
             ranking = ranking.then(rank(served.scorer.score(asker.state, deeper), factors, MAX_RANKS))
         return ranking
 
-    def _blocked(self, served: ServedSnapshot, asker: Asker, wish: RankingQuery, pin: Pin) -> NDArray[np.int64]:
-        """Distinct rows that must not appear: hidden, unwanted, excluded, and seen unless the caller wants those."""
-        parts = [asker.unwanted, self._catalogue.hidden(served, pin.items_version)]
-        if wish.exclude_seen:
-            parts.append(asker.seen)
-        if wish.exclude:
-            rows = [row for item_id in wish.exclude if (row := served.snapshot.item_row(item_id)) is not None]
-            parts.append(np.array(rows, np.int64))
-        parts = [part for part in parts if len(part)]
-        if len(parts) == 1:
-            return parts[0]
-        return np.unique(np.concatenate(parts)) if parts else asker.seen[:0]
+
+def _blocked(served: ServedSnapshot, asker: Asker, wish: RankingQuery, hidden: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Distinct rows that must not appear: hidden, unwanted, excluded, and seen unless the caller wants those."""
+    parts = [asker.unwanted, hidden]
+    if wish.exclude_seen:
+        parts.append(asker.seen)
+    if wish.exclude:
+        rows = [row for item_id in wish.exclude if (row := served.snapshot.item_row(item_id)) is not None]
+        parts.append(np.array(rows, np.int64))
+    parts = [part for part in parts if len(part)]
+    if len(parts) == 1:
+        return np.unique(parts[0])
+    return np.unique(np.concatenate(parts)) if parts else asker.seen[:0]

@@ -10,6 +10,8 @@ from service.recommender import Recommender
 from service.settings import Settings
 from service.state.embedded import EmbeddedState
 from service.state.mirror import Mirror
+from service.state.protocol import StateStore
+from service.state.redis import RedisState
 from service.trends import Trends
 from service.watcher import Watcher
 from service.workbench import Workbench
@@ -24,8 +26,7 @@ class Service:
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store)
         self.watcher = Watcher(self.deployment, settings.snapshot_poll_seconds, settings.verify_at_start)
-        folder = settings.state or settings.store / "state"
-        self.mirror = Mirror(EmbeddedState(folder, shared=settings.workers > 1), settings.state_poll_seconds)
+        self.mirror = Mirror(_state_of(settings), settings.state_poll_seconds)
         self.catalogue = Catalogue(self.mirror)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
         self.recommender = Recommender(settings, self.workbench, self.mirror, self.catalogue, self.trends)
@@ -55,4 +56,12 @@ class Service:
             found.append(f"the store's pointer cannot be read: {self.watcher.failure}")
         if self.mirror.failure is not None:
             found.append(f"the state store is unavailable: {self.mirror.failure}")
+        found += self.mirror.store.warnings
         return found
+
+
+def _state_of(settings: Settings) -> StateStore:
+    """Redis where one is given, a folder on this host otherwise."""
+    if settings.redis_url is not None:
+        return RedisState(settings.redis_url.get_secret_value(), settings.redis_prefix)
+    return EmbeddedState(settings.state or settings.store / "state", shared=settings.workers > 1)

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     verify_at_start: bool = False
     """Check every hash of the snapshot at start too. Sizes are always checked; a swap always checks hashes."""
 
+    redis_url: SecretStr | None = None
+    """Redis for all state, shared by workers and replicas; the embedded state where unset."""
+
+    redis_prefix: Annotated[str, Field(max_length=100)] = "magnet:"
+    """What every key in Redis begins with."""
+
     state: Path | None = None
     """Folder of the embedded state (events, live items); `state` in the store where unset."""
 

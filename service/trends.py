@@ -43,12 +43,12 @@ class Trends:
             await asyncio.sleep(PERIOD_SECONDS - time.time() % PERIOD_SECONDS + 1)
 
     async def renew(self, now: float) -> None:
-        """Count the events before the current period; the last counts stay where the store is unavailable."""
+        """Count the events of the last days; the counts before stay where the store is unavailable."""
         period = int(now // PERIOD_SECONDS)
-        before = period * PERIOD_SECONDS
-        first_day = int(before // SECONDS_PER_DAY - HALF_LIVES_COUNTED * self._half_life_days)
+        today = int(now // SECONDS_PER_DAY)
+        first_day = int(today - HALF_LIVES_COUNTED * self._half_life_days)
         try:
-            counts = await self._mirror.store.daily_counts(first_day, before)
+            counts = await self._mirror.store.daily_counts(first_day, today)
         except StateUnavailable as error:
             log.warning("recent popularity is not renewed: %s", error.detail)
             return

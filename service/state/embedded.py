@@ -23,7 +23,7 @@ EXPORT_BLOCK = 1000
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (only INTEGER PRIMARY KEY CHECK (only = 1), version INTEGER NOT NULL);
-INSERT OR IGNORE INTO counter VALUES (1, 1);  -- so that 0 lies before everything
+INSERT OR IGNORE INTO counter VALUES (1, 1);  -- 0 lies before everything
 CREATE TABLE IF NOT EXISTS events (
   version INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, item TEXT NOT NULL,
   type TEXT NOT NULL, value REAL, timestamp REAL NOT NULL, recommendation_id TEXT
@@ -117,7 +117,7 @@ class EmbeddedState(StateStore):
             users.update(user for (user,) in self._read("SELECT user FROM forgotten WHERE version > ?", after))
         return Changes(version, frozenset(users), self._items_after(after))
 
-    async def daily_counts(self, first_day: int, before: float) -> list[DailyCount]:
+    async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:
         """See `StateStore.daily_counts`; runs in a thread, for it reads many rows."""
         query = (
             "SELECT item, CAST(timestamp / 86400 AS INTEGER) AS day, COUNT(*) FROM events "
@@ -127,7 +127,9 @@ class EmbeddedState(StateStore):
         def read() -> list[DailyCount]:
             connection = self._connect()
             try:
-                rows = connection.execute(query, (first_day * 86400, before, POSITIVE_RATING)).fetchall()
+                rows = connection.execute(
+                    query, (first_day * 86400, (last_day + 1) * 86400, POSITIVE_RATING)
+                ).fetchall()
             finally:
                 connection.close()
             return [DailyCount(*row) for row in rows]

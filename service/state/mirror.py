@@ -71,6 +71,8 @@ class Mirror:
         found = self.peek(user_id)
         if found is not None:
             return found
+        if self.failure is not None:  # `follow` finds out when it is back; nobody has to wait for another timeout
+            raise StateUnavailable(self.failure)
         generation = self._generation
         try:
             found = await self.store.events_of(user_id)

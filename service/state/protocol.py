@@ -84,6 +84,9 @@ class StateStore(ABC):
     shares_answers: bool
     """Whether there are other workers to keep answers for."""
 
+    warnings: Sequence[str] = ()
+    """What about its configuration would break promises, for `/readyz`."""
+
     @abstractmethod
     async def start(self) -> None:
         """Open the store. Raises `StateUnavailable`; may be called again then."""
@@ -117,8 +120,8 @@ class StateStore(ABC):
         """What happened after version `after`; 0 gives every live item, and no users."""
 
     @abstractmethod
-    async def daily_counts(self, first_day: int, before: float) -> list[DailyCount]:
-        """Positive events per item and day, from `first_day` on, with timestamps below `before` (seconds)."""
+    async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:
+        """Positive events per item and day, both days included."""
 
     @abstractmethod
     def export(self) -> AsyncIterator[Event]:

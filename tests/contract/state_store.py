@@ -141,7 +141,7 @@ class StateStoreContract(ABC):
                 event("w", "late", timestamp=start + 2.5 * DAY),
             ]
         )
-        counts = await store.daily_counts(day, start + 2.0 * DAY)
+        counts = await store.daily_counts(day, day + 1)
         found = sorted((count.item_id, count.day - day, count.count) for count in counts)
         assert found == [("i", 0, 2), ("i", 1, 1), ("k", 0, 1)]
 

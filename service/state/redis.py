@@ -1,0 +1,220 @@
+"""State in Redis, shared by workers and replicas.
+
+Durable keys, without a time to live: `log`, a stream with every event and every note of a change, its ids the versions;
+`user:<id>`, the versions of a user's events; `event_ids`; `items`; `forgotten`; `day:<n>`, positive events per item;
+`epoch`, a random word that a Redis which lost its memory no longer has. Caches, with one: `answer:<id>`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from model_store.events import Event
+from service.errors import StateUnavailable
+from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
+from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, SET_ITEM
+
+TIMEOUT_SECONDS = 0.5
+DAY_TTL_SECONDS = 400 * 86400
+BLOCK = 1000
+FLUSH_SECONDS = 0.02
+MOST_WAITING = 2000
+SECONDS_PER_DAY = 86400
+
+
+class RedisState(StateStore):
+    """State in the Redis at `url`, under keys that begin with `prefix`."""
+
+    name = "redis"
+    shares_answers = True
+
+    def __init__(self, url: str, prefix: str = "magnet:") -> None:
+        self._prefix = prefix
+        self._redis: Redis = Redis.from_url(
+            url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, retry=None
+        )
+        self._append = self._redis.register_script(APPEND)
+        self._events_of = self._redis.register_script(EVENTS_OF)
+        self._forget = self._redis.register_script(FORGET)
+        self._set_item = self._redis.register_script(SET_ITEM)
+        self._epoch: bytes | None = None
+        self._waiting: list[tuple[str, float, bytes]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self.warnings: list[str] = []
+
+    async def start(self) -> None:
+        """See `StateStore.start`."""
+        await self._asked(self._redis.set(self._key("epoch"), secrets.token_hex(8), nx=True))
+        await self._asked(self._redis.set(self._key("version"), 1, nx=True))  # so that 0 lies before everything
+        self._epoch = await self._asked(self._redis.get(self._key("epoch")))
+        self.warnings = await self._doubts()
+
+    async def stop(self) -> None:
+        """See `StateStore.stop`."""
+        if self._flushing is not None:
+            await self._flushing
+        await self._redis.aclose()
+
+    async def append(self, events: Sequence[Event]) -> int:
+        """See `StateStore.append`: one script, so all or none. Durable as far as Redis's append-only file is."""
+        arguments: list[str | bytes] = [self._prefix, str(DAY_TTL_SECONDS)]
+        for event in events:
+            day = str(int(event.timestamp // SECONDS_PER_DAY)) if event.is_positive else ""
+            body = event.model_dump_json(exclude_none=True)
+            arguments += [event.event_id, event.user, event.item, day, body]
+        return int(await self._asked(self._append(args=arguments)))
+
+    async def events_of(self, user_id: str) -> UserEvents:
+        """See `StateStore.events_of`."""
+        forgotten, entries = await self._asked(self._events_of(args=[self._prefix, user_id]))
+        if not entries and not forgotten:
+            return NO_EVENTS
+        return UserEvents(tuple(_kept(int(version), body) for version, body in entries), int(forgotten))
+
+    async def forget(self, user_id: str) -> None:
+        """See `StateStore.forget`."""
+        await self._asked(self._forget(args=[self._prefix, user_id]))
+
+    async def put_item(self, item_id: str, content: bytes) -> LiveItem:
+        """See `StateStore.put_item`."""
+        return await self._change_item(item_id, "0", content)
+
+    async def hide_item(self, item_id: str) -> LiveItem:
+        """See `StateStore.hide_item`."""
+        return await self._change_item(item_id, "1", b"")
+
+    async def changes(self, after: int) -> Changes:
+        """See `StateStore.changes`. A lost epoch means a lost memory: everything mirrored is void."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.get(self._key("epoch"))
+        pipeline.get(self._key("version"))
+        epoch, newest = await self._asked(pipeline.execute())
+        version = int(newest or 0)
+        if epoch is None or epoch != self._epoch:
+            await self.start()
+            return Changes(version, frozenset(), await self._items(), everything=True)
+        if after == 0:
+            return Changes(version, frozenset(), await self._items())
+        users: set[str] = set()
+        items: set[bytes] = set()
+        last = after
+        while last < version:
+            entries = await self._asked(self._redis.xrange(self._key("log"), f"({last}-0", f"{version}-0", count=BLOCK))
+            for entry_id, fields in entries:
+                last = _version(entry_id)
+                if (user := fields.get(b"u")) is not None:
+                    users.add(user.decode())
+                if (item := fields.get(b"i")) is not None:
+                    items.add(item)
+            if len(entries) < BLOCK:
+                break
+        changed = await self._items(sorted(items)) if items else ()
+        return Changes(version, frozenset(users), tuple(item for item in changed if item.version > after))
+
+    async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:
+        """See `StateStore.daily_counts`."""
+        pipeline = self._redis.pipeline(transaction=False)
+        days = range(first_day, last_day + 1)
+        for day in days:
+            pipeline.hgetall(self._key(f"day:{day}"))
+        found = await self._asked(pipeline.execute())
+        return [
+            DailyCount(item.decode(), day, int(count))
+            for day, counts in zip(days, found, strict=True)
+            for item, count in counts.items()
+        ]
+
+    async def export(self) -> AsyncIterator[Event]:
+        """See `StateStore.export`."""
+        last = "-"
+        while entries := await self._asked(self._redis.xrange(self._key("log"), last, "+", count=BLOCK)):
+            for _, fields in entries:
+                if (body := fields.get(b"e")) is not None:
+                    yield Event.model_validate_json(body)
+            last = f"({entries[-1][0].decode()}"
+
+    def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
+        """See `StateStore.keep_answer`: many answers travel in one pipeline."""
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append((recommendation_id, ttl_seconds, answer))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def kept_answer(self, recommendation_id: str) -> bytes | None:
+        """See `StateStore.kept_answer`; one that another worker is about to send is waited for."""
+        key = self._key(f"answer:{recommendation_id}")
+        found = await self._asked(self._redis.get(key))
+        if found is None:
+            await asyncio.sleep(2 * FLUSH_SECONDS)
+            found = await self._asked(self._redis.get(key))
+        return cast("bytes | None", found)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(FLUSH_SECONDS)
+            waiting, self._waiting = self._waiting, []
+            pipeline = self._redis.pipeline(transaction=False)
+            for recommendation_id, ttl, answer in waiting:
+                pipeline.set(self._key(f"answer:{recommendation_id}"), answer, px=max(int(ttl * 1000), 1))
+            with contextlib.suppress(RedisError, OSError):  # a cache: what is lost here is merely not explained later
+                await pipeline.execute()
+
+    async def _change_item(self, item_id: str, hidden: str, content: bytes) -> LiveItem:
+        kept = await self._asked(self._set_item(args=[self._prefix, item_id, hidden, content]))
+        return _item(item_id, kept)
+
+    async def _items(self, item_ids: Sequence[bytes] | None = None) -> tuple[LiveItem, ...]:
+        if item_ids is None:
+            found = await self._asked(self._redis.hgetall(self._key("items")))
+        else:
+            values = await self._asked(self._redis.hmget(self._key("items"), list(item_ids)))
+            found = {name: value for name, value in zip(item_ids, values, strict=True) if value is not None}
+        items = [_item(name.decode(), value) for name, value in found.items()]
+        return tuple(sorted(items, key=lambda item: item.version))
+
+    async def _doubts(self) -> list[str]:
+        """What in Redis's configuration would break the promises; empty where it may not be asked."""
+        try:
+            wanted = ("appendonly", "appendfsync", "maxmemory-policy")
+            found = await self._redis.config_get(*wanted)
+        except (RedisError, OSError):
+            return []
+        doubts = []
+        if found.get("appendonly") == "no":
+            doubts.append("redis: appendonly is no, so acknowledged events do not survive a restart of Redis")
+        elif found.get("appendfsync") != "always":
+            doubts.append("redis: appendfsync is not always, so a power cut may lose the last acknowledged events")
+        if str(found.get("maxmemory-policy", "")).startswith("allkeys"):
+            doubts.append("redis: maxmemory-policy evicts durable keys; expected noeviction or volatile-…")
+        return doubts
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    async def _asked(self, asking: Any) -> Any:
+        """The reply. Raises `StateUnavailable`. Untyped, for the library's types leave open whether it waits."""
+        try:
+            return await asking
+        except (TimeoutError, RedisError, OSError) as error:
+            raise StateUnavailable(f"redis: {type(error).__name__}: {error}") from error
+
+
+def _version(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
+
+
+def _kept(version: int, body: bytes) -> KeptEvent:
+    return KeptEvent(version, Event.model_validate_json(body))
+
+
+def _item(item_id: str, kept: bytes) -> LiveItem:
+    """From `<version> <hidden> <content>`; no content where it was only hidden."""
+    version, hidden, content = bytes(kept).split(b" ", 2)
+    return LiveItem(item_id, int(version), hidden == b"1", content or None)

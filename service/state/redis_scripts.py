@@ -1,0 +1,65 @@
+"""What has to happen as one step inside Redis. Every script takes the key prefix as its first argument.
+
+The keys are not declared, for they depend on the arguments: one Redis, or a cluster in which the prefix is a hash tag.
+"""
+
+APPEND = """
+local prefix, ttl, new = ARGV[1], ARGV[2], 0
+for at = 3, #ARGV, 5 do
+  local event_id, user, item, day, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  if redis.call('SADD', prefix .. 'event_ids', event_id) == 1 then
+    local version = redis.call('INCR', prefix .. 'version')
+    redis.call('XADD', prefix .. 'log', version .. '-0', 'u', user, 'e', body)
+    redis.call('RPUSH', prefix .. 'user:' .. user, version)
+    if day ~= '' then
+      redis.call('HINCRBY', prefix .. 'day:' .. day, item, 1)
+      redis.call('EXPIRE', prefix .. 'day:' .. day, ttl)
+    end
+    new = new + 1
+  end
+end
+return new
+"""
+
+EVENTS_OF = """
+local prefix, user = ARGV[1], ARGV[2]
+local forgotten = redis.call('HGET', prefix .. 'forgotten', user) or '0'
+local entries = {}
+for _, version in ipairs(redis.call('LRANGE', prefix .. 'user:' .. user, 0, -1)) do
+  local found = redis.call('XRANGE', prefix .. 'log', version .. '-0', version .. '-0')
+  if found[1] then
+    local fields = found[1][2]
+    entries[#entries + 1] = { version, fields[4] }
+  end
+end
+return { forgotten, entries }
+"""
+
+FORGET = """
+local prefix, user = ARGV[1], ARGV[2]
+for _, version in ipairs(redis.call('LRANGE', prefix .. 'user:' .. user, 0, -1)) do
+  local found = redis.call('XRANGE', prefix .. 'log', version .. '-0', version .. '-0')
+  if found[1] then
+    redis.call('SREM', prefix .. 'event_ids', cjson.decode(found[1][2][4])['event_id'])
+    redis.call('XDEL', prefix .. 'log', version .. '-0')
+  end
+end
+redis.call('DEL', prefix .. 'user:' .. user)
+local version = redis.call('INCR', prefix .. 'version')
+redis.call('XADD', prefix .. 'log', version .. '-0', 'u', user)
+redis.call('HSET', prefix .. 'forgotten', user, version)
+return version
+"""
+
+SET_ITEM = """
+local prefix, item, hidden, content = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if content == '' then
+  local before = redis.call('HGET', prefix .. 'items', item)
+  if before then content = string.match(before, '^%d+ %d (.*)$') or '' end
+end
+local version = redis.call('INCR', prefix .. 'version')
+local kept = version .. ' ' .. hidden .. ' ' .. content
+redis.call('HSET', prefix .. 'items', item, kept)
+redis.call('XADD', prefix .. 'log', version .. '-0', 'i', item)
+return kept
+"""

@@ -1,0 +1,120 @@
+"""The state in Redis holds the contract, against a real server, and survives what happens to servers."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.errors import StateUnavailable
+from service.state.mirror import Mirror
+from service.state.protocol import StateStore
+from service.state.redis import RedisState
+from tests.contract.state_store import StateStoreContract
+from tests.support.events import event, sent
+from tests.support.redis_server import RedisServer
+from tests.support.service_client import in_process
+
+pytestmark = pytest.mark.anyio
+USER = "user/001"
+_prefixes = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server of the test's own, to be treated badly."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.stop()
+
+
+class TestRedis(StateStoreContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, shared_server: RedisServer) -> None:
+        self.server = shared_server
+        self.prefix = f"test{next(_prefixes)}:"
+
+    def open_store(self) -> StateStore:
+        return RedisState(self.server.url, self.prefix)
+
+
+async def test_acknowledged_events_survive_a_killed_server(server: RedisServer) -> None:
+    store = RedisState(server.url)
+    await store.start()
+    await store.append([event("u", f"item-{number}") for number in range(50)])
+    server.stop(signal.SIGKILL)
+    with pytest.raises(StateUnavailable, match="redis"):
+        await store.append([event("u", "lost")])
+    server.start()
+    assert [kept.event.item for kept in (await store.events_of("u")).events] == [f"item-{n}" for n in range(50)]
+    await store.stop()
+
+
+async def test_a_server_that_lost_its_memory_is_noticed(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    mirror = Mirror(RedisState(server.url), 60)
+    await mirror.catch_up()
+    await mirror.append([event("u", "i")])
+    await mirror.hide_item("hidden")
+    assert (await mirror.events_of("u")).events
+    server.lose_everything()
+    await mirror.catch_up()  # the connection is stale
+    await mirror.catch_up()
+    assert mirror.failure is None
+    assert "lost its memory" in caplog.text
+    assert not (await mirror.events_of("u")).events
+    assert mirror.items == {}
+    await mirror.stop()
+
+
+async def test_a_full_server_refuses_instead_of_forgetting(server: RedisServer) -> None:
+    store = RedisState(server.url)
+    await store.start()
+    first = event("u", "i")
+    await store.append([first])
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        with pytest.raises(StateUnavailable, match="OutOfMemory"):
+            await store.append([event("u", "j")])
+        assert [kept.event for kept in (await store.events_of("u")).events] == [first]
+        client.config_set("maxmemory", 0)
+    assert await store.append([event("u", "k")]) == 1
+    await store.stop()
+
+
+async def test_doubtful_configurations_are_named(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
+    server.start()
+    store = RedisState(server.url)
+    await store.start()
+    assert ["appendonly" in store.warnings[0], "maxmemory-policy" in store.warnings[1]] == [True, True]
+    await store.stop()
+    server.stop()
+
+
+async def test_answers_go_on_while_the_server_is_paused(server: RedisServer, store_root: Path) -> None:
+    async with in_process(store_root, redis_url=server.url) as client:
+        await client.post("/events", json=sent(event(USER, "item/001")))
+        assert (await client.recommend(USER))["events_used"] == 1
+        server.pause()
+        await client.service.mirror.catch_up()
+        mirrored, other = [await client.recommend(user) for user in (USER, "user/002")]
+        assert (mirrored["events_used"], mirrored["degraded"]) == (1, ["events"])
+        assert (other["strategy"], other["degraded"]) == ("personalised", ["events"])
+        reply = await client.post("/events", json=sent(event(USER, "item/002")))
+        assert (reply.status_code, reply.json()["type"]) == (503, "urn:problem-type:magnet:state-unavailable")
+        assert (await client.json("/readyz"))["status"] == "degraded"
+        server.resume()
+        await client.service.mirror.catch_up()
+        assert (await client.recommend("user/002"))["degraded"] == []
