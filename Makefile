@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 DATA ?=
 PORT ?= 8000
 SEED ?= 0
-DEMO_DATA = $(or $(DATA),demo/data)
+DEMO_DATA = $(or $(DATA),demo/catalogue-$(SEED))
 
 # The first of these that is Python 3.11 or newer (a pyenv shim may exist and not run, so each is asked).
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \

@@ -16,8 +16,12 @@ from training.errors import TrainingError
     "--out", type=click.Path(path_type=Path), required=True, help="Directory to write; it must not exist yet."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bytes.")
-@click.option("--items", type=click.IntRange(min=FEWEST_ITEMS), default=DemoPlan.n_items, show_default=True)
-@click.option("--users", type=click.IntRange(min=FEWEST_USERS), default=DemoPlan.n_users, show_default=True)
+@click.option(
+    "--items", type=click.IntRange(min=FEWEST_ITEMS), default=DemoPlan.n_items, show_default=True, help="Items."
+)
+@click.option(
+    "--users", type=click.IntRange(min=FEWEST_USERS), default=DemoPlan.n_users, show_default=True, help="Users."
+)
 def demo_data(out: Path, seed: int, items: int, users: int) -> None:
     """Generate the demo catalogue: pictures, descriptions, choices, and the truth about them."""
     try:
