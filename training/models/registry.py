@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from training.errors import TrainingError
+from training.models.ease import EaseRecipe
+from training.models.item_knn import ItemKnnRecipe
 from training.models.magnet.recipe import MagnetRecipe
+from training.models.popularity import PopularityRecipe
 from training.models.protocol import Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (MagnetRecipe(),)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (MagnetRecipe(), PopularityRecipe(), ItemKnnRecipe(), EaseRecipe())
+}
 
 
 def recipe_for(name: str) -> Recipe:
