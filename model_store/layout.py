@@ -158,6 +158,21 @@ def check_values(snapshot: Snapshot) -> None:
     for name, parameter in snapshot.parameters.items():
         if parameter.dtype.kind == "f" and not np.isfinite(parameter).all():
             raise SnapshotCorrupt(f"parameters.safetensors: {name}", "finite numbers", "NaN or infinity")
+    if snapshot.manifest.scoring == "pair":
+        _check_pair(snapshot)
+
+
+def _check_pair(snapshot: Snapshot) -> None:
+    manifest, where = snapshot.manifest, "parameters.safetensors"
+    experts = len(snapshot.parameter("expert_gain"))
+    if not 1 <= manifest.top_k_experts <= experts:
+        raise SnapshotCorrupt("manifest.json", f"top_k_experts in 1..{experts}", str(manifest.top_k_experts))
+    members = int(snapshot.parameter("members")[0])
+    if members < 1 or manifest.embedding_size % members:
+        raise SnapshotCorrupt(f"{where}: members", f"a divisor of {manifest.embedding_size}", str(members))
+    _within(f"{where}: expert_removes", snapshot.parameter("expert_removes"), -1, len(manifest.modalities) - 1)
+    if not (snapshot.parameter("user_router_scale") > 0).all():
+        raise SnapshotCorrupt(f"{where}: user_router_scale", "positive numbers", "0 or less")
 
 
 def _fit(where: str, axes: tuple[str, ...], shape: tuple[int, ...], known: dict[str, int]) -> None:

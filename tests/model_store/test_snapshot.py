@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,6 +256,8 @@ def test_arrays_that_would_mislead_are_refused(
         (lambda fields: fields["arrays"]["popularity"].update(shape=[-1]), "shape"),
         (lambda fields: fields["arrays"]["popularity"].update(shape=[0, 2**70]), "popularity"),
         (lambda fields: fields.update(n_items=51), "shape"),
+        (lambda fields: fields.update(top_k_experts=0), "top_k_experts in 1..9"),
+        (lambda fields: fields.update(top_k_experts=10), "top_k_experts in 1..9"),
         (lambda fields: fields.update(embedding_size=9), "shape"),
         (lambda fields: fields.update(n_users=2**80), "shape"),
     ],
@@ -271,6 +275,10 @@ def test_parameters_have_to_be_there_and_fit(copied: Path) -> None:
         ({name: value for name, value in good.items() if name != "expert_gain"}, "a parameter 'expert_gain'"),
         (good | {"expert_gain": np.ones(4, np.float32)}, "expert_gain: expected shape"),
         (good | {"expert_gain": good["expert_gain"] * np.float32(np.nan)}, "expert_gain: expected finite"),
+        (good | {"members": np.array([3], np.int32)}, "members: expected a divisor of 8, found 3"),
+        (good | {"members": np.array([0], np.int32)}, "members: expected a divisor of 8, found 0"),
+        (good | {"expert_removes": np.full(9, 3, np.int32)}, "expert_removes: expected numbers in -1..2"),
+        (good | {"user_router_scale": np.zeros(7, np.float32)}, "user_router_scale: expected positive"),
     ):
         save_file(bad, file)
         identity = forge(copied)
@@ -312,6 +320,15 @@ def test_a_record_that_is_none_is_an_error_of_this_package(copied: Path) -> None
     with pytest.raises(SnapshotCorrupt, match="item_records"):
         snapshot.item(0)
     assert snapshot.item(1).item_id == snapshot.item_id(1)
+
+
+def test_reading_needs_neither_torch_nor_parquet(pair_snapshot: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from model_store import Snapshot\n"
+        "Snapshot.open(Path(sys.argv[1])).item(0)\n"
+        "sys.exit(bool({'torch', 'pyarrow', 'onnxruntime'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(pair_snapshot)]).returncode == 0
 
 
 def test_the_published_manifest_is_json(pair_snapshot: Path) -> None:
