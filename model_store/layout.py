@@ -1,7 +1,7 @@
 """Which arrays a snapshot of each scoring kind has, with dtypes, shapes and what their numbers may be.
 
-Axes: `U` users, `I` items, `M` modalities, `D` embedding size, `E` routed experts, `C` categories; other names are free
-but must agree wherever they appear. FORMAT.md has the same table in words.
+Axes: `U` users, `I` items, `M` modalities, `D` embedding size, `T` terms, `E` routed experts, `C` categories; other
+names are free but must agree wherever they appear. FORMAT.md has the same table in words.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class ArrayRule:
 
 _EVERY = frozenset({"pair", "item", "plain", "item-item", "popularity"})
 _PAIR = frozenset({"pair"})
+_VECTORS = frozenset({"pair", "item", "plain"})
 _HALF = ("<f2", "<f4")
 
 RULES: dict[str, ArrayRule] = {
@@ -63,8 +64,11 @@ RULES: dict[str, ArrayRule] = {
     "history_indptr": ArrayRule(("<i8",), ("U+1",), _EVERY, starts_of="history_items"),
     "history_items": ArrayRule(("<i4",), ("interactions",), _EVERY, rows_of="I"),
     "item_parts": ArrayRule(_HALF, ("I", "M", "D"), _PAIR),
-    "item_history": ArrayRule(_HALF, ("I", "D"), _PAIR),
-    "user_vectors": ArrayRule(_HALF, ("U", "D"), _PAIR),
+    "item_history": ArrayRule(_HALF, ("I", "D"), _VECTORS),
+    "user_vectors": ArrayRule(_HALF, ("U", "D"), _VECTORS),
+    "item_vectors": ArrayRule(_HALF, ("I", "D"), frozenset({"plain"})),
+    "item_term_vectors": ArrayRule(_HALF, ("I", "T", "D"), frozenset({"item"})),
+    "item_gates": ArrayRule(_HALF, ("I", "T"), frozenset({"item"}), floor=0),
     "user_logits": ArrayRule(_HALF, ("U", "E"), _PAIR),
     "item_logits": ArrayRule(_HALF, ("I", "E"), _PAIR),
     "item_experts": ArrayRule(_HALF, ("I", "E", "W"), _PAIR),
@@ -92,6 +96,8 @@ PAIR_PARAMETERS: dict[str, tuple[str, ...]] = {
     "user_router_w2": ("hidden", "E"),
     "user_router_b2": ("E",),
 }
+LINEAR_USER_PARAMETERS: dict[str, tuple[str, ...]] = {"user_offset": ("D",), "history_decay": ("single",)}
+PARAMETERS = {"pair": PAIR_PARAMETERS, "plain": LINEAR_USER_PARAMETERS, "item": LINEAR_USER_PARAMETERS}
 
 
 def rule_for(name: str, manifest: Manifest) -> ArrayRule | None:
@@ -115,6 +121,7 @@ def check_layout(manifest: Manifest, parameters: dict[str, tuple[int, ...]]) -> 
         "I+1": manifest.n_items + 1,
         "M": len(manifest.modalities),
         "D": manifest.embedding_size,
+        "T": len(manifest.terms),
         "E": sum(term.role != "base" for term in manifest.terms),
     }
     known |= {f"feature_width of {m.name}": m.feature_width for m in manifest.modalities if m.feature_width}
@@ -130,11 +137,10 @@ def check_layout(manifest: Manifest, parameters: dict[str, tuple[int, ...]]) -> 
         _fit(info.file, found.shape, info.shape, known)
         if found.shape == ("C",):
             _fit(info.file, ("C+1",), (info.shape[0] + 1,), known)
-    if manifest.scoring == "pair":
-        for name, shape in PAIR_PARAMETERS.items():
-            if name not in parameters:
-                raise SnapshotCorrupt("parameters.safetensors", f"a parameter {name!r}", "nothing")
-            _fit(f"parameters.safetensors: {name}", shape, parameters[name], known)
+    for name, shape in PARAMETERS.get(manifest.scoring, {}).items():
+        if name not in parameters:
+            raise SnapshotCorrupt("parameters.safetensors", f"a parameter {name!r}", "nothing")
+        _fit(f"parameters.safetensors: {name}", shape, parameters[name], known)
 
 
 def check_values(snapshot: Snapshot) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_store.errors import StoreBusy
+from model_store.files import storage_errors
 
 _POLL_SECONDS = 0.02
 
@@ -30,12 +31,13 @@ def try_lock(path: Path) -> int | None:
 
 @contextmanager
 def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock on `path`, waiting up to `timeout` seconds for it; raises StoreBusy."""
+    """Hold the lock on `path`, waiting up to `timeout` seconds for it; raises StoreBusy, StoreUnusable."""
     deadline = time.monotonic() + timeout
-    while (descriptor := try_lock(path)) is None:
-        if time.monotonic() >= deadline:
-            raise StoreBusy(f"{path}: expected the lock within {timeout:g} s, found it held by another process")
-        time.sleep(_POLL_SECONDS)
+    with storage_errors(f"locking {path}"):
+        while (descriptor := try_lock(path)) is None:
+            if time.monotonic() >= deadline:
+                raise StoreBusy(f"{path}: expected the lock within {timeout:g} s, found it held by another process")
+            time.sleep(_POLL_SECONDS)
     try:
         yield
     finally:

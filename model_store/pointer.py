@@ -77,7 +77,8 @@ def way_back(moves: list[Move], current: str | None) -> list[str]:
         if entry.action == "rollback" and entry.snapshot in stack:
             del stack[len(stack) - stack[::-1].index(entry.snapshot) :]
         else:
-            stack += [known for known in (entry.previous,) if known is not None and stack[-1:] != [known]]
+            if entry.previous is not None and stack[-1:] != [entry.previous]:
+                stack.append(entry.previous)
             stack.append(entry.snapshot)
     while stack and stack[-1] == current:
         stack.pop()
@@ -93,8 +94,9 @@ def _append(path: Path, line: bytes) -> None:
         if torn:  # a line that was being written when its process died
             end = os.pread(descriptor, end, 0).rfind(b"\n") + 1
             os.ftruncate(descriptor, end)
-        if os.pwrite(descriptor, line, end) != len(line):
-            os.pwrite(descriptor, line, end)  # says why it was cut short
+        while line:
+            written = os.pwrite(descriptor, line, end)
+            line, end = line[written:], end + written
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -112,9 +112,13 @@ class Store:
         with self._locked():
             current = self.current()
             promoted = {entry.snapshot: entry.time for entry in read_moves(self.root, current)}
-            others = [name for name in self._ids() if name != current]
-            others.sort(key=lambda name: max(self._path(name).stat().st_mtime, promoted.get(name, 0.0)), reverse=True)
             with storage_errors(f"pruning {self.root}"):
+                used = {
+                    name: max(self._path(name).stat().st_mtime, promoted.get(name, 0.0))
+                    for name in self._ids()
+                    if name != current
+                }
+                others = sorted(used, key=used.__getitem__, reverse=True)
                 for name in others[keep:]:
                     self._remove(name)
                 self._remove_leftovers()

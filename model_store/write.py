@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from model_store import npy
@@ -83,9 +84,12 @@ class SnapshotWriter:
         return mapped
 
     def add_parameters(self, parameters: dict[str, NDArray[Any]]) -> None:
-        """Store the model's parameters, all in one call."""
+        """Store the model's parameters, all in one call; raises InvalidContent, StoreFull."""
         path = self._new_file(PARAMETERS_FILE)
-        content = save({name: np.ascontiguousarray(parameters[name]) for name in sorted(parameters)})
+        try:
+            content = save({name: np.ascontiguousarray(parameters[name]) for name in sorted(parameters)})
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise InvalidContent(f"{PARAMETERS_FILE}: expected arrays of numbers, found {error}") from error
         with storage_errors(f"writing {PARAMETERS_FILE}"):
             path.write_bytes(content)
 

@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_store import Snapshot, SnapshotCorrupt, SnapshotNotFound, SnapshotWriter, Store, StoreBusy, StoreError
+from model_store import (
+    Snapshot,
+    SnapshotCorrupt,
+    SnapshotNotFound,
+    SnapshotWriter,
+    Store,
+    StoreBusy,
+    StoreError,
+    StoreUnusable,
+)
 from model_store.lock import locked
 from model_store.pointer import read_moves
 from tests.support.tiny_snapshot import (
@@ -287,3 +296,11 @@ def test_a_store_that_cannot_be_read_is_an_error_of_this_package(tmp_path: Path)
             ask()
     with pytest.raises(StoreError), SnapshotWriter(tmp_path / "file", popularity_draft()):
         pass
+
+
+def test_a_lock_that_cannot_be_taken_is_an_error_of_this_package(store: Store, four: list[str]) -> None:
+    (store.root / "LOCK").unlink()
+    (store.root / "LOCK").mkdir()
+    for ask in (lambda: store.promote(four[0]), store.rollback, lambda: store.prune(keep=1)):
+        with pytest.raises(StoreUnusable, match="locking"):
+            ask()

@@ -122,6 +122,7 @@ def test_nothing_is_visible_before_publish_and_nothing_left_after_an_exception(
         (lambda w: w.add_array("objects", np.array([{}])), "array 'objects': expected one of"),
         (lambda w: w.add_array("notanumber", np.array([np.nan])), "notanumber.npy: expected finite"),
         (lambda w: w.add_array("neighbours_behaviour_items", np.array([[9]], np.int32)), "shape"),
+        (lambda w: w.add_parameters({"words": np.array(["a"])}), "parameters.safetensors: expected arrays of numbers"),
         (lambda w: w.add_file("manifest.json", b""), "manifest.json"),
         (lambda w: w.add_file("/etc/passwd", b""), "relative file name"),
         (lambda w: w.add_users(["a"]), "users.parquet: expected a new file"),
