@@ -1,0 +1,66 @@
+"""Scoring kind `item`: an item is a gate-weighted sum of expert vectors (MAMEX, RLMultimodalRec, EGRA, CAMMSR).
+
+Axes: `I` items, `U` users, `N` candidates, `T` terms, `M` modalities, `D` width.
+
+    s(u,i) = Σ_t g_it ⟨u, p_it⟩,   p = `item_term_vectors` (I, T, D),   g = `item_gates` (I, T)
+
+`u` is `user_vectors` (U, D) or the history's (`linear_user.py`). Gates depend on the item alone. Terms with the role
+`modality` are gated experts, whose gate is the answer's weight; base terms have no weight to show, their gate is 1.
+A term's contribution is shared out by the modality shares that the manifest states for it, so a term that reads one
+modality belongs to it entirely.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.scoring.base import F64, Because, PairScores, Readable, Rows, Scorer, UserState
+from model_store.scoring.linear_user import LinearUser
+
+
+class ItemScorer(Scorer):
+    """Terms that the item's own gates weigh."""
+
+    def __init__(self, snapshot: Readable) -> None:
+        super().__init__(snapshot)
+        self._vectors = snapshot.array("item_term_vectors")
+        self._gates = snapshot.array("item_gates")
+        self._user = LinearUser(snapshot)
+        self._base = np.array([term.role == "base" for term in self.terms])
+        self._shares = self._modality_shares()
+
+    def _modality_shares(self) -> F64:
+        """(T, M): each term's shares; all behaviour's where a term states none."""
+        shares = np.array([[float(term.modalities.get(m) or 0.0) for m in self.modalities] for term in self.terms])
+        shares[shares.sum(axis=1) == 0, 0] = 1.0
+        scaled: F64 = shares / shares.sum(axis=1, keepdims=True)
+        return scaled
+
+    def retrieval_vectors(self) -> NDArray[np.floating]:
+        """(I, D) float32: the gated sum of each item's expert vectors."""
+        gates, vectors = self._gates.astype(np.float32), self._vectors.astype(np.float32)
+        summed: NDArray[np.floating] = np.einsum("it,itd->id", gates, vectors)
+        return summed
+
+    def encode_user(self, history_rows: Rows) -> UserState:
+        """From the history alone."""
+        return self._user.state(self._capped(history_rows))
+
+    def known_user(self, user_row: int) -> UserState:
+        """The stored vector."""
+        rows = self._capped(self.snapshot.history(user_row))
+        return self._user.state(rows, self.snapshot.array("user_vectors")[user_row])
+
+    def score(self, state: UserState, item_rows: Rows) -> PairScores:
+        """Every term; one whose gate is closed is all zero."""
+        gates = self._gates[item_rows].astype(np.float32)
+        inner = self._vectors[item_rows].astype(np.float32) @ state.vector
+        amounts = (gates * inner).astype(np.float64)[:, :, None] * self._shares
+        weights = np.where(self._base, np.float32(np.nan), gates)
+        return PairScores(item_rows, amounts.sum(axis=2), weights, amounts)
+
+    def because(self, state: UserState, item_row: int) -> Because:
+        """Exact for what the history adds up to (gates do not depend on it); see `LinearUser.because`."""
+        gates, vectors = self._gates[item_row].astype(np.float64), self._vectors[item_row].astype(np.float64)
+        return self._user.because(state, gates @ vectors)

@@ -1,0 +1,55 @@
+"""Scoring kind `plain`: one inner product (BPR-MF, LightGCN, VBPR, FREEDOM, MGCN, SMORE).
+
+Axes: `I` items, `U` users, `N` candidates, `M` modalities, `D` width.
+
+    s(u,i) = ⟨u, v_i⟩,   v_i = `item_vectors` (I, D),   u = `user_vectors` (U, D) or the history's (`linear_user.py`)
+
+The one base term is `collaborative`. Where the snapshot has `item_parts` (I, M, D), the term's amount of a modality is
+the inner product with that part, and behaviour has what the others leave of the score; else all of it is behaviour's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.scoring.base import Because, PairScores, Readable, Rows, Scorer, UserState
+from model_store.scoring.linear_user import LinearUser
+
+
+class PlainScorer(Scorer):
+    """One term over two tables."""
+
+    def __init__(self, snapshot: Readable) -> None:
+        super().__init__(snapshot)
+        self._vectors = snapshot.array("item_vectors")
+        self._parts = snapshot.array("item_parts") if snapshot.has("item_parts") else None
+        self._user = LinearUser(snapshot)
+
+    def retrieval_vectors(self) -> NDArray[np.floating]:
+        """(I, D) float32: the item vectors themselves."""
+        vectors: NDArray[np.floating] = self._vectors.astype(np.float32)
+        return vectors
+
+    def encode_user(self, history_rows: Rows) -> UserState:
+        """From the history alone."""
+        return self._user.state(self._capped(history_rows))
+
+    def known_user(self, user_row: int) -> UserState:
+        """The stored vector."""
+        rows = self._capped(self.snapshot.history(user_row))
+        return self._user.state(rows, self.snapshot.array("user_vectors")[user_row])
+
+    def score(self, state: UserState, item_rows: Rows) -> PairScores:
+        """One term, without a gate."""
+        scores = (self._vectors[item_rows].astype(np.float32) @ state.vector).astype(np.float64)
+        amounts = np.zeros((len(item_rows), 1, len(self.modalities)))
+        if self._parts is not None:
+            amounts[:, 0, 1:] = self._parts[item_rows, 1:].astype(np.float32) @ state.vector
+        amounts[:, 0, 0] = scores - amounts[:, 0, 1:].sum(axis=1)
+        contributions = amounts.sum(axis=2)
+        return PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
+
+    def because(self, state: UserState, item_row: int) -> Because:
+        """Exact for what the history adds up to; see `LinearUser.because`."""
+        return self._user.because(state, self._vectors[item_row].astype(np.float64))
