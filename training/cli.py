@@ -15,6 +15,7 @@ from rich.table import Table
 
 from model_store.errors import StoreError
 from model_store.store import Store
+from training import pipeline
 from training.config import ConfigError, RunConfig, read_run_config, read_toml, with_overrides, write_run_config
 from training.data.demo_command import demo_data
 from training.encoders.commands import encoder_group, features_command
@@ -22,7 +23,6 @@ from training.errors import TrainingError
 from training.fit.loop import Interrupted
 from training.fit.run import Run, progress_display
 from training.models.registry import RECIPES
-from training import pipeline
 
 STORE = click.option(
     "--store",
@@ -70,12 +70,23 @@ main.add_command(encoder_group)
 @click.option("--model", default=None, help="Model out of `magnet-train models`.  [default: magnet]")
 @STORE
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run directory.  [default: runs/<time>]")
-@click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file.")
+@click.option(
+    "--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file."
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. settings.members=2.")
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="Seed of everything random.  [default: 0]")
-@click.option("--split", default=None, help="given, random, leave-last, global-time, cold-items, auto.  [default: auto]")
-@click.option("--min-rating", type=float, default=None, help="Ratings from here on are positives.  [default: 70 % of the highest]")
-@click.option("--features", type=click.Path(file_okay=False, path_type=Path), default=None, help="Directory with (or for) feature arrays.")
+@click.option(
+    "--split", default=None, help="given, random, leave-last, global-time, cold-items, auto.  [default: auto]"
+)
+@click.option(
+    "--min-rating", type=float, default=None, help="Ratings from here on are positives.  [default: 70 % of the highest]"
+)
+@click.option(
+    "--features",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Directory with (or for) feature arrays.",
+)
 @click.option("--device", default=None, help="cpu, cuda or auto.  [default: auto]")
 @click.option("--amp/--no-amp", default=None, help="Mixed precision.")
 @click.option("--refit/--no-refit", default=None, help="Fit again on all interactions before export.  [default: refit]")

@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from training.data.splits import SplitMethod
 from training.errors import TrainingError
 
 
@@ -26,7 +27,7 @@ class RunConfig(BaseModel):
     """Directory with further feature arrays; where the dataset has only texts and pictures, they are made here."""
     model: str = "magnet"
     """Name out of `magnet-train models`."""
-    split: str = "auto"
+    split: SplitMethod = "auto"
     """given, random, leave-last, global-time, cold-items, or auto: given where there are labels, else random."""
     min_rating: float | None = None
     """Ratings from here on are positives; omitted: 70 % of the highest rating, where there are ratings at all."""

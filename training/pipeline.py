@@ -110,15 +110,13 @@ def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict
     """`metrics.json`: the promised fields, the strata of the test, and the facts of the training."""
     facts = fitted.training_facts()
     strata = parts["test"].strata_means()
-    epoch = max(1, -(-prepared.split.train.nnz // int(facts.get("batch_size", 1) or 1)))
-    steps = int(facts.get("steps", 0))
     metrics: dict[str, Any] = {
         "valid": parts["valid"].means(),
         "test": parts["test"].means(),
         "cold": strata.get("cold-among-cold", {}),
         "tail": strata.get("tail", {}),
-        "epochs": round(steps / epoch, 2),
-        "seconds_per_epoch": round(float(facts.get("base_seconds", 0.0)) / max(steps / epoch, 1e-9), 3) if steps else 0,
+        "epochs": facts.get("epochs", 0),
+        "seconds_per_epoch": facts.get("seconds_per_epoch", 0.0),
         "peak_memory_mb": peak_memory_mb(),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,
@@ -140,7 +138,7 @@ def export(
     if config.refit:
         interactions = everything(prepared.dataset, seed=config.seed)
         fitted = prepared.recipe.refit(fitted, prepared.dataset, interactions, prepared.settings, run)
-    measures = {
+    measures: dict[str, dict[str, float | None]] = {
         part: {name: value for name, value in metrics[part].items() if isinstance(value, int | float)}
         for part in ("valid", "test", "cold", "tail")
         if metrics[part]
@@ -173,5 +171,3 @@ def peak_memory_mb() -> float:
     """The process's largest resident memory so far, in MiB (the kernel counts in KiB on Linux, in bytes on macOS)."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-
-

@@ -38,7 +38,7 @@ def export_module(
     through torch and ONNX Runtime, which must agree within TOLERANCE. Raises EncoderImportError.
     """
     try:
-        with _quiet(), torch.no_grad():
+        with quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 examples[0],
@@ -90,7 +90,7 @@ def to_bytes(model: onnx.ModelProto) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's advice to its own developers from the user."""
     logger: Any = logging.getLogger("torch.onnx")
     level = logger.level

@@ -89,7 +89,11 @@ def build_draft(
 def feature_mean(matrix: FeatureMatrix) -> NDArray[np.float32]:
     """(d,) what features are centred by before cosines are taken; new items need it too."""
     known = matrix.values[matrix.present]
-    return known.mean(axis=0, dtype=np.float64).astype(np.float32) if len(known) else np.zeros(matrix.values.shape[1], np.float32)
+    return (
+        known.mean(axis=0, dtype=np.float64).astype(np.float32)
+        if len(known)
+        else np.zeros(matrix.values.shape[1], np.float32)
+    )
 
 
 def popularity(dataset: Dataset) -> NDArray[np.float32]:

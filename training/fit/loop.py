@@ -9,7 +9,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -27,11 +27,14 @@ class NotANumber(TrainingError):
     """A loss or gradient that is not finite; the message names the step and the loss's parts."""
 
 
-class Phase(ABC):
+ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
+
+
+class Phase(ABC, Generic[ModuleT]):
     """What the loop optimises: a module, its optimiser, a loss per step and a validation."""
 
     name: str
-    module: torch.nn.Module
+    module: ModuleT
     optimiser: torch.optim.Optimizer
     steps_per_epoch: int
 
@@ -54,12 +57,18 @@ class Outcome:
 
     best_step: int
     steps: int
+    steps_per_epoch: int
     best: dict[str, float]
     seconds: float
 
+    @property
+    def epochs(self) -> float:
+        """Passes over the training data."""
+        return self.steps / self.steps_per_epoch
+
 
 def run_phase(
-    phase: Phase, run: Run, *, max_steps: int, evaluate_every: int | None, patience: int = 1, min_gain: float = 0.0
+    phase: Phase[Any], run: Run, *, max_steps: int, evaluate_every: int | None, patience: int = 1, min_gain: float = 0.0
 ) -> Outcome:
     """Optimise until validation stops improving; leaves the best state in `phase.module`.
 
@@ -87,7 +96,7 @@ def run_phase(
         best_step, step, bad, seconds = state["best_step"], state["step"], state["bad"], state["seconds"]
         if state["done"]:
             phase.module.load_state_dict(best_state or state["module"])
-            return Outcome(best_step, step, best, seconds)
+            return Outcome(best_step, step, phase.steps_per_epoch, best, seconds)
 
     def checkpoint(done: bool) -> None:
         save_checkpoint(
@@ -136,10 +145,10 @@ def run_phase(
         best_state = phase.module.state_dict()
     phase.module.load_state_dict(best_state)
     checkpoint(done=True)
-    return Outcome(best_step, step, best, seconds + time.monotonic() - started)
+    return Outcome(best_step, step, phase.steps_per_epoch, best, seconds + time.monotonic() - started)
 
 
-def _step(phase: Phase, run: Run, step: int) -> dict[str, float]:
+def _step(phase: Phase[Any], run: Run, step: int) -> dict[str, float]:
     torch.manual_seed(run.seed * 1_000_003 + step)
     phase.module.train()
     with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=run.amp):

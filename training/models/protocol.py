@@ -1,4 +1,4 @@
-"""What the trainer needs of a model: fit it on a split, score every item, refit on everything, say what a snapshot holds.
+"""What the trainer needs of a model: fit it, score every item, refit on everything, say what a snapshot holds.
 
 A new model is one module with a `Recipe` and one line in `registry.py`; the contract suite of the tests enrols it.
 """

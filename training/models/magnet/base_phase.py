@@ -19,7 +19,7 @@ from training.models.magnet.config import BaseConfig
 from training.models.magnet.dual_view import DualViewBase
 
 
-class BasePhase(Phase):
+class BasePhase(Phase[DualViewBase]):
     """Positives in a fresh order every epoch, uniform negatives shared by the batch."""
 
     def __init__(
@@ -48,7 +48,7 @@ class BasePhase(Phase):
         users, items = self.user_rows[batch], self.item_rows[batch]
         negatives = rng.integers(0, self.train.shape[1], self.config.negatives)
         own = self.train[users][:, negatives].toarray() > 0
-        module: DualViewBase = self.module
+        module = self.module
         device = module.identity.device
         dropped = None
         if self.config.id_dropout and module.content_names:

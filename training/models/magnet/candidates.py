@@ -21,6 +21,7 @@ class CandidateTable:
     """Rows of users with their candidates; `positive` marks held-out positives among them."""
 
     user_rows: NDArray[np.int64]
+    held_out: NDArray[np.int64]  # (n,) positives of each user, reachable or not
     items: Tensor  # (n, C) int64
     unseen: Tensor  # (n, C) bool; False only where a user has fewer than C unseen items
     positive: Tensor  # (n, C) bool
@@ -28,7 +29,6 @@ class CandidateTable:
     part_scores: Tensor  # (n, C, M)
     predicted: Tensor  # (n, C, M, M)
     cues: Tensor  # (n, C, M)
-    held_out: NDArray[np.int64]  # (n,) positives of each user, reachable or not
 
     @property
     def reachable(self) -> float:
@@ -76,6 +76,8 @@ def candidate_table(
         cues = standardised_cues(part_scores, users, mean, covariance, present[items])
         positive = torch.from_numpy(positives[rows].toarray() > 0).gather(1, items)
         unseen = scores.gather(1, items) > -torch.inf
-        collected.append((items, unseen, positive, torch.from_numpy(term).gather(1, items), part_scores, predicted, cues))
-    columns = [torch.cat(column) for column in zip(*collected, strict=True)]
-    return CandidateTable(user_rows, *columns, np.diff(positives.indptr)[user_rows])
+        collected.append(
+            (items, unseen, positive, torch.from_numpy(term).gather(1, items), part_scores, predicted, cues)
+        )
+    columns = (torch.cat(column) for column in zip(*collected, strict=True))
+    return CandidateTable(user_rows, np.diff(positives.indptr)[user_rows].astype(np.int64), *columns)

@@ -1,8 +1,9 @@
 """The base: two views of the graph over items, fused per node, and a user who is a function of the history.
 
-Axes: `U` users, `I` items, `M` modalities (behaviour first), `D` width, `B` positives of a batch, `N` negatives.
+Axes: `U` users, `I` items, `M` modalities (behaviour first), `D` width, `DD` = 2D, `W` any width, `B` positives of a
+batch, `N` negatives.
 
-Two node tables per item, as history (`Q`) and as candidate (`E`), are kept side by side in one (I, 2D) matrix, because
+Two node tables per item, as history (`Q`) and as candidate (`E`), are kept side by side in one (I, DD) matrix, because
 both go through the same graphs. Everything from the node features to the fused tables is linear once the fusion gates
 are known, so a candidate's vector is kept as the exact sum of its parts (behaviour, then each content modality).
 """
@@ -32,8 +33,8 @@ class Views:
 
     history: Float[Tensor, "I D"]
     candidate: Float[Tensor, "I D"]
-    original: Float[Tensor, "I 2D"]
-    augmented: Float[Tensor, "I 2D"]
+    original: Float[Tensor, "I DD"]
+    augmented: Float[Tensor, "I DD"]
 
 
 class Graphs:
@@ -85,6 +86,9 @@ class Graphs:
 class DualViewBase(nn.Module):
     """Phase A's parameters: identities, one projection per content modality, fusion gates, forms of new items."""
 
+    log_degree: Tensor  # (I,)
+    cold: Tensor  # (I,) bool
+
     def __init__(
         self,
         graphs: Graphs,
@@ -115,11 +119,11 @@ class DualViewBase(nn.Module):
         """D."""
         return self.config.embedding_size
 
-    def node_features(self) -> dict[str, Float[Tensor, "I 2D"]]:
+    def node_features(self) -> dict[str, Float[Tensor, "I DD"]]:
         """Each modality's part of `x_i = ID_i + Σ_m W_m F_i^m`, for both tables."""
         parts: dict[str, Tensor] = {"behaviour": self.identity}
         for name in self.content_names:
-            parts[name] = getattr(self, f"features_{name}") @ self.projection[name]
+            parts[name] = self.get_buffer(f"features_{name}") @ self.projection[name]
         return parts
 
     def propagate(self, x: Float[Tensor, "I W"]) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:
@@ -130,7 +134,7 @@ class DualViewBase(nn.Module):
             augmented.append(self.graphs.step_augmented(augmented[-1]) if self.graphs.rho else original[-1])
         return torch.stack(original).mean(0), torch.stack(augmented).mean(0)
 
-    def gates(self, original: Float[Tensor, "I 2D"], augmented: Float[Tensor, "I 2D"]) -> Float[Tensor, "2 I 1"]:
+    def gates(self, original: Float[Tensor, "I DD"], augmented: Float[Tensor, "I DD"]) -> Float[Tensor, "2 I 1"]:
         """Per table and node, how much of the original view: a scalar gate of `[H^O; H^A; log degree]` (our choice)."""
         width = self.width
         return torch.stack(
@@ -145,26 +149,27 @@ class DualViewBase(nn.Module):
         )
 
     def fuse(
-        self, original: Float[Tensor, "I 2D"], augmented: Float[Tensor, "I 2D"], gates: Float[Tensor, "2 I 1"]
-    ) -> Float[Tensor, "I 2D"]:
+        self, original: Float[Tensor, "I DD"], augmented: Float[Tensor, "I DD"], gates: Float[Tensor, "2 I 1"]
+    ) -> Float[Tensor, "I DD"]:
         """`g H^O + (1 − g) H^A`, table by table."""
         both = torch.cat([gates[0].expand(-1, self.width), gates[1].expand(-1, self.width)], dim=1)
         return both * original + (1 - both) * augmented
 
     def as_new(
-        self, own: Float[Tensor, "I 2D"], fused: Float[Tensor, "I 2D"], norm: Float[Tensor, "I 1"]
-    ) -> Float[Tensor, "I 2D"]:
+        self, own: Float[Tensor, "I DD"], fused: Float[Tensor, "I DD"], norm: Float[Tensor, "I 1"]
+    ) -> Float[Tensor, "I DD"]:
         """The form of an item that nobody has taken: own content and the mean of its warm neighbours.
 
         Neighbours enter as they are served: candidates with unit norm, history rows as they are.
         """
-        scale = self.new_item.repeat_interleave(self.width, dim=1)  # (own | neighbours, 2D)
+        scale = self.new_item.repeat_interleave(self.width, dim=1)  # (own | neighbours, DD)
         served = torch.cat([fused[:, : self.width], fused[:, self.width :] / norm], dim=1)
         return scale[0] * own + scale[1] * self.graphs.warm_neighbours(served)
 
-    def norms(self, fused: Float[Tensor, "I 2D"]) -> Float[Tensor, "I 1"]:
+    def norms(self, fused: Float[Tensor, "I DD"]) -> Float[Tensor, "I 1"]:
         """Length of each candidate vector."""
-        return fused[:, self.width :].norm(dim=1, keepdim=True).clamp_min(1e-12)
+        norms: Tensor = fused[:, self.width :].norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return norms
 
     def forward(self, dropped: Bool[Tensor, " I"] | None = None) -> Views:
         """Both tables; items in `dropped`, and cold ones, are shown in the form of a new item."""

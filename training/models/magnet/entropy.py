@@ -1,7 +1,8 @@
-"""Progressive, entropy-triggered routing: coverage first, then specialisation (MAGNET's abstract; form and values ours).
+"""Progressive, entropy-triggered routing: coverage first, then specialisation (MAGNET's abstract; values ours).
 
 Stage 1 presses towards the use of all experts. When the use is even and the hesitation per pair has settled, or at the
-cap, stage 2 ramps up a pressure towards decided pairs, under floors; where an expert falls out of use, coverage returns.
+cap, stage 2 ramps up a pressure towards decided pairs, under floors; where an expert falls out of use, coverage
+returns.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ COLLAPSED = 0.25
 
 class EntropySchedule(nn.Module):
     """The stage and its moving averages; buffers, so that a checkpoint carries them."""
+
+    switch_step: Tensor  # -1 before the switch
+    steps: Tensor
+    load_average: Tensor
+    pair_average: Tensor
+    window: Tensor  # (config.window,) the last values of `pair_average`
 
     def __init__(self, config: EntropyConfig, total_steps: int) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ bounded by 1 (unbounded scales destroyed the model, see training/LOG.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +26,10 @@ GAIN_FREEDOM = 0.5
 
 class StructuredExperts(nn.Module):
     """Mixes ω around the roles' templates, gains κ, and residual maps."""
+
+    template: Tensor  # (E, M)
+    removes: Tensor  # (E,), -1 for none
+    tie: Tensor  # (E, M, M)
 
     def __init__(
         self,
@@ -64,7 +69,7 @@ class StructuredExperts(nn.Module):
     @property
     def scale(self) -> Float[Tensor, " E"]:
         """`η_e` in (0, 1), shared out over the residual's width."""
-        return torch.sigmoid(self.scale_logit) / self.user_map.shape[2] ** 0.5
+        return torch.sigmoid(self.scale_logit) / math.sqrt(self.user_map.shape[2])
 
     def item_residuals(self, parts: Float[Tensor, "I M D"]) -> Float[Tensor, "I E W"]:
         """`φ_e(i) = tanh((Σ_m ω_em V^m_i) W'_e)`."""
@@ -92,8 +97,8 @@ class StructuredExperts(nn.Module):
         item_residuals: Float[Tensor, "B C E W"],
     ) -> Float[Tensor, "B C E"]:
         """Each expert's score of each pair."""
-        residual = torch.einsum("bew,bcew->bce", user_residuals, item_residuals)
-        return self.linear_scores(part_scores, predicted) + self.dropout(residual)
+        residual: Tensor = self.dropout(torch.einsum("bew,bcew->bce", user_residuals, item_residuals))
+        return self.linear_scores(part_scores, predicted) + residual
 
 
 def _tied(role: StructuredExpert, n_modalities: int) -> Tensor:

@@ -49,20 +49,22 @@ class FittedMagnet(FittedModel):
         terms = []
         if self.evidence.item_item is not None:
             sums = np.abs(self._item_item_values()).sum(axis=0)
-            shares = sums / max(float(sums.sum()), 1e-12)
-            nominal = dict(zip(self.modalities, (round(float(share), 6) for share in shares), strict=True))
-            terms.append(Term(name="item-item", role="base", modalities=nominal))
+            terms.append(
+                Term(name="item-item", role="base", modalities=self._shares(sums / max(float(sums.sum()), 1e-12)))
+            )
         mix = self.mixture.experts.mix.detach().numpy()
         for role, row in zip(self.mixture.experts.roles, mix, strict=True):
-            shares = {name: round(float(share), 6) for name, share in zip(self.modalities, row, strict=True)}
-            terms.append(Term(name=role.name, role=role.role, modalities=shares))
+            terms.append(Term(name=role.name, role=role.role, modalities=self._shares(row)))
         return tuple(terms)
 
+    def _shares(self, values: NDArray[np.float32]) -> dict[str, float | None]:
+        return {name: round(float(share), 6) for name, share in zip(self.modalities, values, strict=True)}
+
     @property
-    def history_scale(self) -> np.float32:
+    def history_scale(self) -> float:
         """What history rows are divided by so that half precision holds them well: only directions of sums matter."""
         largest = np.abs(self.evidence.base.history).max(initial=0.0)
-        return np.float32(largest if largest > 0 else 1.0)
+        return float(largest) or 1.0
 
     def _item_item_values(self) -> NDArray[np.float32]:
         """(nnz, M): the term's entries split over all modalities of the dataset, those without a share zero."""
@@ -109,9 +111,7 @@ class FittedMagnet(FittedModel):
             "pair_weights": router.pair_weights.numpy(),
             "part_mean": evidence.mean,
             "part_covariance": evidence.covariance,
-            **{
-                f"user_router_{name}": getattr(user, name).numpy() for name in ("mean", "scale", "w1", "b1", "w2", "b2")
-            },
+            **{f"user_router_{name}": getattr(user, name).numpy() for name in USER_ROUTER},
         }
         return SnapshotContent(
             scoring="pair",

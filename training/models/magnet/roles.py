@@ -18,7 +18,7 @@ PAIR = 0.45
 
 @dataclass(frozen=True)
 class StructuredExpert:
-    """One expert's role: `template` (M,) sums to 1; `removes` is the modality that a complementary expert regresses out."""
+    """One expert's role: `template` (M,) sums to 1; `removes` is what a complementary expert regresses out."""
 
     name: str
     role: Role

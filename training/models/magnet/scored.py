@@ -5,7 +5,6 @@ Axes: `n` users of a block, `C` candidates, `I` items, `E` experts, `M` modaliti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +17,7 @@ from training.models.item_item import ItemItem
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.frozen import FrozenBase, part_moments, residual_maps
 from training.models.magnet.node_features import item_features, user_features
-from training.models.magnet.router import PairRouter, Routing
+from training.models.magnet.router import PairRouter
 
 F32 = NDArray[np.float32]
 
@@ -59,8 +58,7 @@ def gather_evidence(
     weight: float,
 ) -> Evidence:
     """What the mixture reads, for users with these histories; `weight` is the item-item term's."""
-    n_items = interactions.shape[1]
-    total = sparse.csr_array((n_items, n_items), dtype=np.float32)
+    total = sparse.csr_array(interactions.shape[1:] * 2, dtype=np.float32)
     if item_item is not None and weight:
         item_item = replace(item_item, values=item_item.values * np.float32(weight))
         total = item_item.matrix()
@@ -91,7 +89,7 @@ class Mixture(torch.nn.Module):
 
 
 def standardised_cues(part_scores: Tensor, users: Tensor, mean: Tensor, covariance: Tensor, present: Tensor) -> Tensor:
-    """`tanh(z / 3)` (n, C, M): part scores in units of their spread over the catalogue for that user; 0 where missing."""
+    """`tanh(z / 3)` (n, C, M): part scores in units of the user's spread over the catalogue; 0 where missing."""
     centre = users @ mean.T
     spread = torch.sqrt(torch.einsum("nd,mde,ne->nm", users, covariance, users) + 1e-12)
     return torch.tanh((part_scores - centre[:, None]) / (3 * spread[:, None])) * present
@@ -103,13 +101,9 @@ class MagnetScorer:
     def __init__(self, evidence: Evidence, mixture: Mixture, *, block: int = 64) -> None:
         self.evidence, self.mixture, self.block = evidence, mixture, block
 
+    @torch.no_grad()
     def score_block(self, user_rows: NDArray[np.int64]) -> F32:
         """(n, I) full scores, all terms."""
-        return np.concatenate([routed + base for routed, base, _ in self.blocks(user_rows)])
-
-    @torch.no_grad()
-    def blocks(self, user_rows: NDArray[np.int64]) -> Iterator[tuple[F32, F32, Routing]]:
-        """Per small block of users: the routed sum (n, I), the item-item term (n, I), and the routing."""
         self.mixture.eval()
         evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
         parts = torch.from_numpy(evidence.base.parts)
@@ -120,6 +114,7 @@ class MagnetScorer:
         eligible = router.eligible(present)
         mean, covariance = torch.from_numpy(evidence.mean), torch.from_numpy(evidence.covariance)
         maps = torch.from_numpy(evidence.maps)
+        scored = np.zeros((len(user_rows), len(evidence.present)), np.float32)
         for start in range(0, len(user_rows), self.block):
             rows = user_rows[start : start + self.block]
             users = torch.from_numpy(evidence.users[rows])
@@ -129,5 +124,6 @@ class MagnetScorer:
             scores = experts.linear_scores(part_scores, predicted) + residuals
             cues = standardised_cues(part_scores, users, mean, covariance, present)
             routing = router(user_logits[torch.from_numpy(rows)], item_logits[None], cues, eligible[None])
-            routed = (routing.gates * scores).sum(dim=-1)
-            yield routed.numpy(), evidence.item_item_scores(rows), routing
+            routed = (routing.gates * scores).sum(dim=-1).numpy()
+            scored[start : start + self.block] = routed + evidence.item_item_scores(rows)
+        return scored

@@ -3,7 +3,8 @@
 Axes: `B` batch, `n` history length (padded), `k` neighbours (padded), `E` experts, `M` modalities, `D` width, `W`
 residual width. The big tables stay outside: the caller gathers rows and pads them, a mask says what is padding.
 
-`user_encoder.onnx`: history (B, n, D), parts (B, n, M, D), present (B, n, M), mask (B, n) → vector (B, D), logits (B, E).
+`user_encoder.onnx`: history (B, n, D), parts (B, n, M, D), present (B, n, M), mask (B, n)
+→ vector (B, D), logits (B, E).
 `item_encoder.onnx`: features_<m> (B, d_m) centred unit rows, present (B, M), neighbour_parts (B, k, M, D),
 neighbour_history (B, k, D), neighbour_weights (B, k) summing to 1 (or 0 without neighbours)
 → parts (B, M, D), history (B, D), experts (B, E, W), logits (B, E). Its degree is 0 everywhere.
@@ -11,13 +12,13 @@ neighbour_history (B, k, D), neighbour_weights (B, k) summing to 1 (or 0 without
 
 from __future__ import annotations
 
-import io
-import warnings
+import math
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
+from training.encoders.onnx_export import OPSET, quiet_exporter, to_bytes
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.frozen import NewItemForm
 from training.models.magnet.router import NodeFunction
@@ -49,6 +50,8 @@ class UserEncoder(nn.Module):
 
 class ItemEncoder(nn.Module):
     """A new item's rows from its content and its warm neighbours."""
+
+    neighbours: Tensor  # (2, D): history side, candidate side
 
     def __init__(
         self,
@@ -86,14 +89,15 @@ class ItemEncoder(nn.Module):
         total = parts.sum(dim=1)
         blocks = total.reshape(len(total), self.members, -1).norm(dim=2).clamp_min(EPSILON) * self.members**0.5
         parts = parts / blocks.repeat_interleave(total.shape[1] // self.members, dim=1)[:, None]
-        return parts, history, self.experts.item_residuals(parts), self.router(_new_features(parts, present))
+        logits: Tensor = self.router(_new_features(parts, present))
+        return parts, history, self.experts.item_residuals(parts), logits
 
 
 def unit_blocks(vectors: Tensor, members: int) -> Tensor:
     """Rows (B, D) with each member's block normalised, over √members."""
     blocks = vectors.reshape(len(vectors), members, -1)
-    norms = blocks.norm(dim=2, keepdim=True).clamp_min(EPSILON)
-    return (blocks / norms / members**0.5).reshape(vectors.shape)
+    norms: Tensor = blocks.norm(dim=2, keepdim=True).clamp_min(EPSILON)
+    return (blocks / norms / math.sqrt(members)).reshape(vectors.shape)
 
 
 def _new_features(parts: Tensor, present: Tensor) -> Tensor:
@@ -126,16 +130,20 @@ def to_onnx(
         else ({0: batch, 1: rows} if place in padded else {0: batch})
         for place, value in enumerate(inputs)
     )
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
-            module.eval(), inputs, dynamo=True, input_names=names, output_names=outputs, dynamic_shapes=shapes,
+            module.eval(),
+            inputs,
+            dynamo=True,
+            input_names=names,
+            output_names=outputs,
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            external_data=False,
             verbose=False,
         )
     assert program is not None
-    program.save(stream)
-    return stream.getvalue()
+    return to_bytes(program.model_proto)
 
 
 def serving_graphs(
