@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model_store.encoders import ContentEncoder
+from model_store.encoders.item_text import item_text
 from tests.support.encoders import filter_bank, minilm
 
 TEXTS = [
@@ -73,6 +74,13 @@ def test_threads_share_an_encoder(encoder: ContentEncoder) -> None:
             np.testing.assert_allclose(values, alone, atol=1e-5)
 
 
+def test_texts_join_into_sentences() -> None:
+    assert item_text("Jaws", ("Thriller", "Sea"), "A shark comes.") == "Jaws. Thriller, Sea. A shark comes."
+    assert item_text(None, (), " Who? ") == "Who?"
+    assert item_text("", (), None) is None
+    assert item_text(" ", (), "\n") is None
+
+
 def run(code: str, *arguments: str) -> str:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, check=True
@@ -104,6 +112,7 @@ import sys
 from pathlib import Path
 sys.modules["onnxruntime"] = None
 from model_store.encoders import ContentEncoder
+from model_store.encoders.item_text import item_text
 from model_store.errors import EncoderError
 try:
     ContentEncoder.open(Path(sys.argv[1]))

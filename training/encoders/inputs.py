@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from model_store.encoders import ContentEncoder
 from model_store.encoders.description import Kind
+from model_store.encoders.item_text import item_text
 from model_store.encoders.runtime import Progress
 from model_store.encoders.session import available_cores
 from model_store.errors import PictureError
@@ -102,16 +103,6 @@ class ItemPictures(ItemInputs):
         paths = [self._paths[row] for row in rows]
         values, present = encoder.encode_images(paths, progress=progress, on_unreadable=note)
         return values, present, reasons
-
-
-def item_text(title: str | None, categories: Sequence[str], description: str | None) -> str | None:
-    """Title, categories and description as sentences, None if there is nothing but blanks.
-
-    The description comes last because it is the longest: encoders cut at the end.
-    """
-    parts = [part.strip() for part in (title or "", ", ".join(categories), description or "")]
-    sentences = [part if part[-1] in ".!?…" else f"{part}." for part in parts if part]
-    return " ".join(sentences) or None
 
 
 def _file_digest(path: Path | None) -> bytes | None:

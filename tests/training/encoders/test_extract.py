@@ -14,7 +14,6 @@ from tests.support.encoders import encoder_store, filter_bank, minilm, picture, 
 from training.data.dataset import load_dataset
 from training.encoders.commands import encoder_group, features_command
 from training.encoders.extract import extract_features
-from training.encoders.inputs import item_text
 from training.errors import DatasetError
 
 ITEMS = [
@@ -141,13 +140,6 @@ def test_progress_tells_modality_and_rows(folder: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     extract(folder, text="default", progress=lambda *step: seen.append(step))
     assert seen == [("textual", 2, 2), ("visual", 3, 3)]  # a and d have the same text
-
-
-def test_texts_join_into_sentences() -> None:
-    assert item_text("Jaws", ("Thriller", "Sea"), "A shark comes.") == "Jaws. Thriller, Sea. A shark comes."
-    assert item_text(None, (), " Who? ") == "Who?"
-    assert item_text("", (), None) is None
-    assert item_text(" ", (), "\n") is None
 
 
 def test_the_commands_make_list_and_use_encoders(folder: Path) -> None:
