@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# The demo: your own dataset directory, the service's port, the seed of catalogue and training.
+# The demo: your own dataset directory, the model, the service's port, the seed of catalogue and training.
 DATA ?=
+MODEL ?= magnet
 PORT ?= 8000
 SEED ?= 0
 DEMO_DATA = $(or $(DATA),demo/catalogue-$(SEED))
@@ -30,12 +31,12 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[train,serve,dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## train on the demo catalogue and serve it; DATA=dir for your own data, PORT=8000, SEED=0
+demo: $(INSTALLED) ## train on the demo catalogue and serve it; DATA=dir MODEL=magnet PORT=8000 SEED=0
 	@! (: < /dev/tcp/127.0.0.1/$(PORT)) 2>/dev/null || { echo "port $(PORT) is in use; name a free one: make demo PORT=8001" >&2; exit 1; }
 ifeq ($(DATA),)
 	$(BIN)/magnet-train demo-data --out $(DEMO_DATA) --seed $(SEED)
 endif
-	$(BIN)/magnet-train run --data "$(DEMO_DATA)" --model magnet --store demo/store --out demo/runs/$$(date +%Y%m%d-%H%M%S) --seed $(SEED)
+	$(BIN)/magnet-train run --data "$(DEMO_DATA)" --model $(MODEL) --store demo/store --out demo/runs/$$(date +%Y%m%d-%H%M%S) --seed $(SEED)
 	exec $(BIN)/magnet-serve --store demo/store --port $(PORT) --announce
 
 check: $(INSTALLED) ## lint, format, types and import contracts, without the tests

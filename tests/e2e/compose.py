@@ -7,6 +7,7 @@ a project name and volumes of its own and removes them; images and their cache s
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -32,12 +33,15 @@ TOLERANCE = 5e-6  # contributions are printed with six decimals
 
 def main() -> None:
     """Every step in order; the first that does not hold ends it with an `AssertionError`."""
+    parser = argparse.ArgumentParser(description="Take the composed system through its life.")
+    parser.add_argument("--model", default="magnet", help="what is trained and served; `popularity` is swapped in")
+    model = parser.parse_args().model
     system = System()
     step("build", lambda: system.compose("build"))
     step("service image: size, no torch, no root", lambda: check_image(system))
     try:
         step("start without a snapshot: alive, not ready", lambda: start_empty(system))
-        step("train on the demo catalogue, publish", lambda: system.compose("run", "--rm", "trainer"))
+        step("train on the demo catalogue, publish", lambda: system.compose("run", "--rm", "trainer", "--model", model))
         step("becomes ready by itself", lambda: system.until_ready(60))
         step("refuses calls without a key", lambda: refuses_strangers(system))
         step("recommends and explains", lambda: recommends(system))
