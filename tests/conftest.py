@@ -1,4 +1,4 @@
-"""What every test shares: one thread per numeric library, and where the development data sets are."""
+"""What every test shares: one thread per numeric library, checked shapes, and where the development data sets are."""
 
 import os
 
@@ -10,6 +10,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from pathlib import Path  # noqa: E402  (after the environment is set)
 
 import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Before anything imports the models: beartype then checks the shapes and types that their functions state.
+# An int is a float to it, as PEP 484 has it.
+install_import_hook("training.models", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 ROOT = Path(__file__).parent.parent
 
