@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.scoring import UserState
-from service.served import ServedSnapshot
 from service.state.protocol import NO_EVENTS, KeptEvent, UserEvents
+from service.view import View
 
 NO_ROWS = np.zeros(0, np.int64)
 
@@ -40,15 +40,14 @@ class Asker:
         return self.state.history_rows if self.state is not None else np.zeros(0, np.int32)
 
 
-def asker_for(
-    served: ServedSnapshot, user_id: str, events: UserEvents = NO_EVENTS, at_version: int | None = None
-) -> Asker:
+def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_version: int | None = None) -> Asker:
     """The user as the snapshot and the events up to `at_version` (None: all) know it.
 
     The newest event about an item counts. A positive one puts the item into the history, behind what the snapshot
     knows; a negative one takes it out, whoever put it there. What the snapshot holds already is not new. A forgotten
-    user has no snapshot history.
+    user has no snapshot history. An item added since is seen; it does not shape the history, which has no row for it.
     """
+    served = view.served
     row = None if events.forgotten_at else served.snapshot.user_row(user_id)
     base = served.snapshot.history(row) if row is not None else np.zeros(0, np.int32)
     limit = events.version if at_version is None else at_version
@@ -57,10 +56,10 @@ def asker_for(
             return Asker(user_id, "popular", None, NO_ROWS, version=limit, exists=row is not None)
         assert row is not None
         return Asker(user_id, "personalised", served.scorer.known_user(row), _rows(base), version=limit)
-    wanted, unwanted = _by_item(served, [kept for kept in events.events if kept.version <= limit])
+    wanted, unwanted = _by_item(view, [kept for kept in events.events if kept.version <= limit])
     known = set(base.tolist())
     kept_base = [item_row for item_row in base.tolist() if item_row not in unwanted]
-    new = [item_row for item_row in wanted if item_row not in known]
+    new = [item_row for item_row in wanted if item_row not in known and item_row < served.n_items]
     used = len(new) + len(unwanted)
     seen, never = _rows([*known, *wanted, *unwanted]), _rows(list(unwanted))
     if not new and len(kept_base) == len(base):
@@ -72,20 +71,21 @@ def asker_for(
     return Asker(user_id, strategy, state, seen, never, used, limit)
 
 
-def session_asker(served: ServedSnapshot, item_rows: list[int]) -> Asker:
+def session_asker(view: View, item_rows: list[int]) -> Asker:
     """Somebody without a name, known by a list of items, most recent last; of a repeated item the last one counts."""
-    history = list(dict.fromkeys(reversed(item_rows)))[::-1]
-    if not history:
-        return Asker(None, "popular", None, NO_ROWS)
-    return Asker(None, "session", served.scorer.encode_user(np.array(history, np.int32)), _rows(history))
+    looked_at = list(dict.fromkeys(reversed(item_rows)))[::-1]
+    history = np.array([row for row in looked_at if row < view.served.n_items], np.int32)
+    if len(history) == 0:
+        return Asker(None, "popular", None, _rows(looked_at))
+    return Asker(None, "session", view.served.scorer.encode_user(history), _rows(looked_at))
 
 
-def _by_item(served: ServedSnapshot, events: list[KeptEvent]) -> tuple[list[int], set[int]]:
+def _by_item(view: View, events: list[KeptEvent]) -> tuple[list[int], set[int]]:
     """Rows in the order of their newest positive event, and rows whose newest event is negative."""
     wanted: dict[int, None] = {}
     unwanted: set[int] = set()
     for kept in sorted(events, key=lambda kept: (kept.event.timestamp, kept.version)):
-        row = served.snapshot.item_row(kept.event.item)
+        row = view.item_row(kept.event.item)
         if row is None:
             continue
         wanted.pop(row, None)

@@ -1,6 +1,6 @@
 """Which items get an exact score: filters first, then the index, the item-item rows, and an exact scan as last resort.
 
-Axes: `I` items, `P` candidates.
+Axes: `I` items of the snapshot, `A` added ones, `P` candidates.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.scoring import UserState
-from service.served import ServedSnapshot
+from service.view import View
 
 Rows = NDArray[np.int64]
 SELECT_BEYOND = 2000
@@ -25,43 +25,41 @@ class Filters:
     blocked: Rows  # distinct, any order
     categories: tuple[str, ...] = ()
 
-    def allowed(self, served: ServedSnapshot) -> NDArray[np.bool_]:
-        """(I,): the items that pass."""
-        every = np.ones(served.n_items, np.bool_)
-        mask = served.in_categories(self.categories).copy() if self.categories else every
+    def allowed(self, view: View) -> NDArray[np.bool_]:
+        """(I+A,): the items that pass."""
+        mask = view.in_categories(self.categories).copy() if self.categories else np.ones(view.n_items, np.bool_)
         mask[self.blocked] = False
         return mask
 
-    def count_allowed(self, served: ServedSnapshot) -> int:
+    def count_allowed(self, view: View) -> int:
         """How many items pass."""
-        if self.categories:
-            return int(np.count_nonzero(self.allowed(served)))
-        return served.n_items - len(self.blocked)
+        return int(np.count_nonzero(self.allowed(view))) if self.categories else view.n_items - len(self.blocked)
 
-    def drop_blocked(self, served: ServedSnapshot, rows: Rows) -> Rows:
+    def drop_blocked(self, view: View, rows: Rows) -> Rows:
         """`rows` without the blocked ones and without the index's padding (-1), order kept."""
-        blocked = np.zeros(served.n_items + 1, np.bool_)
+        blocked = np.zeros(view.n_items + 1, np.bool_)
         blocked[self.blocked] = True
         blocked[-1] = True
         kept: Rows = rows[~blocked[rows]]
         return kept
 
 
-def gather(served: ServedSnapshot, state: UserState, filters: Filters, depth: int, needed: int) -> Rows:
+def gather(view: View, state: UserState, filters: Filters, depth: int, needed: int) -> Rows:
     """The distinct rows (P,) to score exactly: at least `needed` of them unless fewer pass the filters."""
-    rows = _from_index(served, state, filters, depth)
-    if len(rows) < min(needed, served.n_items - len(filters.blocked)):
-        return np.flatnonzero(filters.allowed(served))
+    rows = _from_index(view, state, filters, depth)
+    if len(rows) < min(needed, view.n_items - len(filters.blocked)):
+        return np.flatnonzero(filters.allowed(view))
     return rows
 
 
-def _from_index(served: ServedSnapshot, state: UserState, filters: Filters, depth: int) -> Rows:
+def _from_index(view: View, state: UserState, filters: Filters, depth: int) -> Rows:
+    served = view.served
     if served.index is None:
         return np.zeros(0, np.int64)
-    beyond = served.scorer.candidates_beyond_index(state)
+    beyond = np.concatenate([served.scorer.candidates_beyond_index(state), view.candidates(state, depth)])
     if filters.categories or len(filters.blocked) > SELECT_BEYOND:
-        allowed = filters.allowed(served)
-        found = served.index.search(state.vector[None], depth, allowed)[0]
+        allowed = filters.allowed(view)
+        found = served.index.search(state.vector[None], depth, allowed[: served.n_items])[0]
         return np.unique(np.concatenate([found[found >= 0], beyond[allowed[beyond]]]))
     found = served.index.search(state.vector[None], depth + len(filters.blocked))[0]
-    return np.unique(filters.drop_blocked(served, np.concatenate([found, beyond])))
+    return np.unique(filters.drop_blocked(view, np.concatenate([found, beyond])))

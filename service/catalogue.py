@@ -1,44 +1,99 @@
-"""The live catalogue: what was hidden since the snapshot, as rows of the one that is served."""
+"""The live catalogue: keeps a view per loaded snapshot up to date with the mirrored items."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import asyncio
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
+from model_store.errors import StoreError
+from service.content import ItemContent
+from service.new_items import EncodedItem, ItemEncoder
 from service.served import ServedSnapshot
 from service.state.mirror import Mirror
+from service.state.protocol import LiveItem
+from service.view import LiveRow, View
+
+log = logging.getLogger("magnet.catalogue")
+VIEWS_KEPT = 2
+"""The snapshot that is served and the one before."""
 
 
 class Catalogue:
-    """The mirrored items, seen from a snapshot."""
+    """Views of the live items. Encoding happens in one thread of its own, never on the event loop."""
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
-        self._cached: tuple[str, int, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._views: dict[str, View] = {}
+        self._encoders: dict[str, ItemEncoder | None] = {}
+        self._encoded: dict[tuple[str, str, int], EncodedItem | None] = {}
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
 
-    @property
-    def version(self) -> int:
-        """The version of the newest change to any item."""
-        return self._mirror.items_version
+    def view(self, served: ServedSnapshot) -> View:
+        """The catalogue as of the last refresh, seen from `served`."""
+        found = self._views.get(served.id)
+        if found is None:
+            found = self._views[served.id] = View(served, 0, {})
+        return found
 
-    def hidden(self, served: ServedSnapshot, at_version: int | None = None) -> NDArray[np.int64]:
-        """Distinct rows of hidden items; with `at_version` only what was hidden up to then."""
-        snapshot_id, version, rows, versions = self._cached or ("", -1, None, None)
-        if rows is None or versions is None or snapshot_id != served.id or version != self.version:
-            rows, versions = self._hidden_rows(served)
-            self._cached = (served.id, self.version, rows, versions)
-        return rows if at_version is None else rows[versions <= at_version]
+    def encoder(self, served: ServedSnapshot) -> ItemEncoder | None:
+        """What makes new items known to this snapshot's model; None where nothing does. Known once it was prepared."""
+        return self._encoders.get(served.id)
 
-    def is_hidden(self, item_id: str) -> bool:
-        """Whether this item was hidden and not put again."""
-        item = self._mirror.items.get(item_id)
-        return item is not None and item.hidden
+    async def prepare(self, served: ServedSnapshot) -> None:
+        """Make the view of a snapshot that is about to be served."""
+        loop = asyncio.get_running_loop()
+        if served.id not in self._encoders:
+            self._encoders[served.id] = await loop.run_in_executor(self._thread, ItemEncoder.of, served.snapshot)
+        await self._renew(served)
+        while len(self._views) > VIEWS_KEPT:
+            self._forget(next(iter(self._views)))
 
-    def _hidden_rows(self, served: ServedSnapshot) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        found = [
-            (row, item.version)
-            for item in self._mirror.items.values()
-            if item.hidden and (row := served.snapshot.item_row(item.item_id)) is not None
-        ]
-        table = np.array(sorted(found), np.int64).reshape(-1, 2)
-        return table[:, 0], table[:, 1]
+    async def refresh(self) -> None:
+        """Take in every change that the mirror knows by now."""
+        for view in list(self._views.values()):
+            if view.version < self._mirror.items_version:
+                await self._renew(view.served)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=True)
+
+    async def _renew(self, served: ServedSnapshot) -> None:
+        async with self._turn:
+            items, version = dict(self._mirror.items), self._mirror.items_version
+            loop = asyncio.get_running_loop()
+            view = await loop.run_in_executor(self._thread, self._build, served, version, items)
+            self._views.pop(served.id, None)
+            self._views[served.id] = view
+
+    def _build(self, served: ServedSnapshot, version: int, items: Mapping[str, LiveItem]) -> View:
+        rows = {}
+        for item in sorted(items.values(), key=lambda item: item.version):
+            content = ItemContent.read(item.content) if item.content is not None else None
+            encoded = None
+            if content is not None and served.snapshot.item_row(item.item_id) is None:
+                encoded = self._encode(served, item, content)
+            info = content.info(item.item_id) if content is not None else None
+            rows[item.item_id] = LiveRow(info, item.version, item.hidden, encoded)
+        current = {(served.id, item.item_id, item.version) for item in items.values()}
+        self._encoded = {key: kept for key, kept in self._encoded.items() if key[0] != served.id or key in current}
+        return View(served, version, rows)
+
+    def _encode(self, served: ServedSnapshot, item: LiveItem, content: ItemContent) -> EncodedItem | None:
+        key = (served.id, item.item_id, item.version)
+        if key not in self._encoded:
+            encoder = self._encoders.get(served.id)
+            try:
+                self._encoded[key] = None if encoder is None else encoder.encode(content.features_for(encoder.widths))
+            except (StoreError, ValueError) as error:
+                log.error("item %r cannot be encoded for snapshot %s: %s", item.item_id, served.id, error)
+                self._encoded[key] = None
+        return self._encoded[key]
+
+    def _forget(self, snapshot_id: str) -> None:
+        del self._views[snapshot_id]
+        self._encoders.pop(snapshot_id, None)
+        self._encoded = {key: encoded for key, encoded in self._encoded.items() if key[0] != snapshot_id}

@@ -13,7 +13,8 @@ from service.asking import Asker
 from service.candidates import Filters, gather
 from service.popular import single_term_ranking
 from service.ranking import DECIMALS, Ranking, rank
-from service.served import ServedSnapshot, TermHead
+from service.served import TermHead
+from service.view import View
 
 BECAUSE_ITEMS = 10
 """How many items of the history an explanation names."""
@@ -39,21 +40,21 @@ class UserProfile:
     items_considered: int
 
 
-def evidence(served: ServedSnapshot, history_rows: NDArray[np.int32]) -> UserState | None:
+def evidence(view: View, history_rows: NDArray[np.int32]) -> UserState | None:
     """The state that `because_of` explains; made from the history alone, so that it is the same now and later."""
-    return served.scorer.encode_user(history_rows) if len(history_rows) else None
+    return view.served.scorer.encode_user(history_rows) if len(history_rows) else None
 
 
-def because_of(served: ServedSnapshot, state: UserState | None, row: int) -> list[dict[str, Any]]:
+def because_of(view: View, state: UserState | None, row: int) -> list[dict[str, Any]]:
     """The history items that carried most of the (unsteered) score of item `row`, strongest first."""
     if state is None:
         return []
-    found = served.scorer.because(state, row)
+    found = view.because(state, row)
     amounts = found.exact + found.attributed
     strongest = np.lexsort((found.history_rows, -np.abs(amounts)))[:BECAUSE_ITEMS]
     entries = []
     for position in strongest:
-        display = served.display(int(found.history_rows[position]))
+        display = view.display(int(found.history_rows[position]))
         entries.append(
             {
                 "item": display.item_id,
@@ -66,30 +67,30 @@ def because_of(served: ServedSnapshot, state: UserState | None, row: int) -> lis
     return entries
 
 
-def score_pair(served: ServedSnapshot, asker: Asker, row: int, popularity: NDArray[np.float32]) -> Ranking:
+def score_pair(view: View, asker: Asker, row: int, popularity: NDArray[np.float32]) -> Ranking:
     """One pair, as a ranking of length 1; by `popularity` (I,) where the user has no history."""
     rows = np.array([row], np.int64)
     if asker.state is None:
-        return single_term_ranking(served, popularity, rows)
-    return rank(served.scorer.score(asker.state, rows), None, 1)
+        return single_term_ranking(view, popularity, rows)
+    return rank(view.score(asker.state, rows), None, 1)
 
 
-def profile(served: ServedSnapshot, asker: Asker) -> UserProfile:
+def profile(view: View, asker: Asker) -> UserProfile:
     """What counts for this user, over the best items of the whole catalogue that the user has not seen."""
     if asker.state is None:
-        first = served.modalities[0]
-        shares = {name: float(name == first) for name in served.modalities}
-        return UserProfile([ProfileEntry(served.popular_term, None, 1.0)], shares, 0)
+        first = view.served.modalities[0]
+        shares = {name: float(name == first) for name in view.served.modalities}
+        return UserProfile([ProfileEntry(view.served.popular_term, None, 1.0)], shares, 0)
     left_out = Filters(np.union1d(asker.seen, asker.unwanted))
-    rows = gather(served, asker.state, left_out, served.depth, PROFILE_RANKS)
-    best = rank(served.scorer.score(asker.state, rows), None, PROFILE_RANKS)
+    rows = gather(view, asker.state, left_out, view.served.depth, PROFILE_RANKS)
+    best = rank(view.score(asker.state, rows), None, PROFILE_RANKS)
     carried = np.abs(best.contributions).sum(axis=0)
     by_modality = np.abs(best.modality_amounts).sum(axis=0)
     entries = [
         ProfileEntry(head, _mean_weight(best, column), _share(carried, column))
-        for column, head in enumerate(served.terms)
+        for column, head in enumerate(view.served.terms)
     ]
-    shares = {name: _share(by_modality, column) for column, name in enumerate(served.modalities)}
+    shares = {name: _share(by_modality, column) for column, name in enumerate(view.served.modalities)}
     return UserProfile(entries, shares, len(best))
 
 

@@ -1,6 +1,6 @@
 """Answers for users without a history: what is popular, with a stated share of places for what is not (yet).
 
-Axes: `I` items, `P` ranked items, `M` modalities.
+Axes: `I` items, added ones included, `P` ranked items, `M` modalities.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.candidates import Filters
 from service.ranking import DECIMALS, MAX_RANKS, Ranking
-from service.served import ServedSnapshot
+from service.view import View
 
 EXPLORED_FROM = 100
 """Places up to this one of the popularity order need no exploration to be seen."""
@@ -21,7 +21,7 @@ EXPLORED_POOL = 2000
 
 
 def popular_ranking(
-    served: ServedSnapshot, popularity: NDArray[np.float32], filters: Filters, exploration: float, seed: str
+    view: View, popularity: NDArray[np.float32], filters: Filters, exploration: float, seed: str
 ) -> Ranking:
     """The best items by `popularity` (I,), MAX_RANKS at most; every 1/exploration-th place goes to one from beyond.
 
@@ -29,18 +29,18 @@ def popular_ranking(
     the popularities: an explored item keeps its own, so `rank` need not follow `score`.
     """
     order = np.argsort(-popularity, kind="stable")
-    allowed = order[filters.allowed(served)[order]]
+    allowed = order[filters.allowed(view)[order]]
     head, tail = allowed[:EXPLORED_FROM], allowed[EXPLORED_FROM:]
     drawn = _draw(tail[:EXPLORED_POOL], popularity, int(MAX_RANKS * exploration), seed)
     rest = np.concatenate([head, tail[~np.isin(tail, drawn)]])
     rows = _interleave(rest[:MAX_RANKS], drawn, exploration)[:MAX_RANKS]
-    return single_term_ranking(served, popularity, rows)
+    return single_term_ranking(view, popularity, rows)
 
 
-def single_term_ranking(served: ServedSnapshot, popularity: NDArray[np.float32], rows: NDArray[np.int64]) -> Ranking:
+def single_term_ranking(view: View, popularity: NDArray[np.float32], rows: NDArray[np.int64]) -> Ranking:
     """These rows in this order, scored by the one term `popularity`; all of it counts as behaviour."""
     scores = popularity[rows].astype(np.float64).round(DECIMALS)
-    amounts = np.zeros((len(rows), len(served.modalities)))
+    amounts = np.zeros((len(rows), len(view.served.modalities)))
     amounts[:, 0] = scores
     return Ranking(rows, scores, scores[:, None], np.full((len(rows), 1), np.nan, np.float32), amounts)
 

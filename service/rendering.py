@@ -24,7 +24,7 @@ def document(answer: Answer, wish: RankingQuery) -> dict[str, Any]:
     asker = answer.asker
     found: dict[str, Any] = {
         "user": asker.user_id,
-        "snapshot": answer.served.id,
+        "snapshot": answer.view.served.id,
         "recommendation_id": answer.recommendation_id,
         "strategy": asker.strategy,
         "events_used": asker.events_used,
@@ -33,7 +33,7 @@ def document(answer: Answer, wish: RankingQuery) -> dict[str, Any]:
         found["exploration"] = answer.exploration
     found["complete"] = answer.complete
     found["degraded"] = list(answer.degraded)
-    state = evidence(answer.served, asker.history_rows) if wish.explain == "full" else None
+    state = evidence(answer.view, asker.history_rows) if wish.explain == "full" else None
     found["items"] = [_item(answer, position, wish.explain, state) for position in range(len(answer.page))]
     if not answer.complete:
         found["shortfall"] = {
@@ -49,7 +49,7 @@ def document(answer: Answer, wish: RankingQuery) -> dict[str, Any]:
 def _item(answer: Answer, position: int, explain: str, state: UserState | None) -> dict[str, Any]:
     page = answer.page
     row = int(page.rows[position])
-    display = answer.served.display(row)
+    display = answer.view.display(row)
     item: dict[str, Any] = {
         "item": display.item_id,
         "rank": int(answer.ranks[position]),
@@ -57,12 +57,14 @@ def _item(answer: Answer, position: int, explain: str, state: UserState | None) 
         "title": display.title,
         "image": display.image,
     }
+    if inferred := answer.view.inferred(row):
+        item["inferred"] = inferred
     if explain != "none":
         item["experts"] = terms_of(page, position, answer.heads)
     if explain == "full":
         amounts = page.modality_amounts[position].tolist()
-        item["modality_amounts"] = dict(zip(answer.served.modalities, amounts, strict=True))
-        item["because"] = because_of(answer.served, state, row)
+        item["modality_amounts"] = dict(zip(answer.view.served.modalities, amounts, strict=True))
+        item["because"] = because_of(answer.view, state, row)
     return item
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 from service.catalogue import Catalogue
 from service.deployment import Deployment
+from service.encoding import ContentEncoders
 from service.recommender import Recommender
 from service.settings import Settings
 from service.state.embedded import EmbeddedState
@@ -25,9 +26,11 @@ class Service:
         self.settings = settings
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store)
-        self.watcher = Watcher(self.deployment, settings.snapshot_poll_seconds, settings.verify_at_start)
-        self.mirror = Mirror(_state_of(settings), settings.state_poll_seconds)
+        self.mirror = Mirror(_state_of(settings))
         self.catalogue = Catalogue(self.mirror)
+        self.encoders = ContentEncoders(settings.store)
+        pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
+        self.watcher = Watcher(self.deployment, self.catalogue.prepare, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
         self.recommender = Recommender(settings, self.workbench, self.mirror, self.catalogue, self.trends)
         self._following: list[asyncio.Task[None]] = []
@@ -35,7 +38,7 @@ class Service:
     async def start(self) -> None:
         """Open the state and begin to follow what changes; returns before the first snapshot is loaded."""
         await self.mirror.catch_up()
-        followed = (self.watcher.follow(), self.mirror.follow(), self.trends.follow())
+        followed = (self.watcher.follow(), self._follow_state(), self.trends.follow())
         self._following = [asyncio.create_task(following) for following in followed]
 
     async def stop(self) -> None:
@@ -45,7 +48,18 @@ class Service:
         await asyncio.gather(*self._following, return_exceptions=True)
         await self.mirror.stop()
         self.watcher.close()
+        self.catalogue.close()
         self.workbench.close()
+
+    async def _follow_state(self) -> None:
+        while True:
+            await self.catch_up()
+            await asyncio.sleep(self.settings.state_poll_seconds)
+
+    async def catch_up(self) -> None:
+        """Take in what other workers changed."""
+        await self.mirror.catch_up()
+        await self.catalogue.refresh()
 
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StateUnavailable
-from service.served import ServedSnapshot
 from service.state.mirror import Mirror
 from service.state.protocol import DailyCount
+from service.view import View
 
 log = logging.getLogger("magnet.trends")
 PERIOD_SECONDS = 300
@@ -29,7 +29,7 @@ class Trends:
         self._mirror = mirror
         self._half_life_days = half_life_days
         self._counts: OrderedDict[int, list[DailyCount]] = OrderedDict({0: []})
-        self._arrays: OrderedDict[tuple[str, int], NDArray[np.float32]] = OrderedDict()
+        self._arrays: OrderedDict[tuple[str, int, int], NDArray[np.float32]] = OrderedDict()
 
     @property
     def period(self) -> int:
@@ -57,24 +57,26 @@ class Trends:
         while len(self._counts) > PERIODS_KEPT:
             self._counts.popitem(last=False)
 
-    def popularity(self, served: ServedSnapshot, period: int) -> NDArray[np.float32]:
-        """(I,): popularity as of `period`, or as of the newest one where that is no longer known."""
+    def popularity(self, view: View, period: int) -> NDArray[np.float32]:
+        """(I+A,): popularity as of `period`, or as of the newest one where that is no longer known."""
         period = period if period in self._counts else self.period
-        key = (served.id, period)
+        key = (view.served.id, view.version, period)
         found = self._arrays.get(key)
         if found is None:
-            found = self._arrays[key] = self._with_counts(served, period)
+            found = self._arrays[key] = self._with_counts(view, period)
             while len(self._arrays) > PERIODS_KEPT:
                 self._arrays.popitem(last=False)
         return found
 
-    def _with_counts(self, served: ServedSnapshot, period: int) -> NDArray[np.float32]:
-        if not self._counts[period]:
+    def _with_counts(self, view: View, period: int) -> NDArray[np.float32]:
+        served = view.served
+        if not self._counts[period] and view.n_items == served.n_items:
             return served.popularity
-        popularity = served.popularity.astype(np.float64)
+        popularity = np.zeros(view.n_items)
+        popularity[: served.n_items] = served.popularity
         today = period * PERIOD_SECONDS / SECONDS_PER_DAY
         for entry in self._counts[period]:
-            row = served.snapshot.item_row(entry.item_id)
+            row = view.item_row(entry.item_id)
             if row is not None:
                 age = max(today - (entry.day + 0.5), 0.0)
                 popularity[row] += entry.count * 0.5 ** (age / self._half_life_days)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from model_store.errors import StoreError
 from model_store.snapshot import Verification
 from service.deployment import Deployment
+from service.served import ServedSnapshot
 
 log = logging.getLogger("magnet.watcher")
 EXPECTED = (StoreError, OSError, KeyError, ValueError, MemoryError)
@@ -18,8 +20,16 @@ EXPECTED = (StoreError, OSError, KeyError, ValueError, MemoryError)
 class Watcher:
     """Brings a deployment to where the pointer is. A snapshot that fails is refused; the one before keeps serving."""
 
-    def __init__(self, deployment: Deployment, poll_seconds: float, verify_at_start: bool) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        prepare: Callable[[ServedSnapshot], Awaitable[None]],
+        poll_seconds: float,
+        verify_at_start: bool,
+    ) -> None:
+        """`prepare` makes ready what else a snapshot needs before it is served; it may refuse by raising."""
         self._deployment = deployment
+        self._prepare = prepare
         self._poll_seconds = poll_seconds
         self._verify_at_start = verify_at_start
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -61,6 +71,7 @@ class Watcher:
             active = self._deployment.active
             if active is None or active.id != snapshot_id:
                 active = await loop.run_in_executor(self._loader, self._deployment.load, snapshot_id, "hash")
+                await self._prepare(active)
             await loop.run_in_executor(self._loader, self._deployment.store.promote, snapshot_id)
             self.refused = None
             self._deployment.activate(active)
@@ -78,6 +89,7 @@ class Watcher:
         loop = asyncio.get_running_loop()
         try:
             served = await loop.run_in_executor(self._loader, self._deployment.load, snapshot_id, verify)
+            await self._prepare(served)
         except EXPECTED as error:
             self.refused = (snapshot_id, f"{type(error).__name__}: {error}")
             log.error("snapshot %s refused, the one before keeps serving: %s", snapshot_id, error)

@@ -17,7 +17,7 @@ from service.routes.context import Served, ServiceParts, context_of
 from service.schemas.answers import Explanation, Profile
 from service.schemas.lookups import Experts
 from service.schemas.queries import ExplainQuery, Id
-from service.served import ServedSnapshot
+from service.view import View
 
 router = APIRouter(tags=["explain"])
 
@@ -35,13 +35,14 @@ async def explain(
         return await _kept(service, context_of(request), pair.recommendation_id, pair.item)
     assert pair.user is not None
     asker, ranking = await service.recommender.explain(served, pair.user, pair.item)
-    because = await _because(service, served, asker.history_rows, int(ranking.rows[0]))
+    view = service.catalogue.view(served)
+    because = await _because(service, view, asker.history_rows, int(ranking.rows[0]))
     return {
         "user": pair.user,
         "item": pair.item,
         "snapshot": served.id,
         "strategy": asker.strategy,
-        **_pair(served, asker.strategy, ranking, 0),
+        **_pair(view, asker.strategy, ranking, 0),
         "because": because,
         "faithfulness": served.faithfulness(),
     }
@@ -90,37 +91,40 @@ async def _kept(service: ServiceParts, context: RequestContext, recommendation_i
     if kept is None:
         raise Expired(f"recommendation_id {recommendation_id!r}: not kept, or no longer; use user and item")
     served = context.served = service.deployment.pinned(kept.snapshot_id)
-    row = served.snapshot.item_row(item_id)
-    position = None if row is None else kept.position_of(row)
+    view = service.catalogue.view(served)
+    row, position = view.item_row(item_id), kept.position_of(item_id)
     if row is None or position is None:
         raise UnknownItem(f"item {item_id!r} is not in answer {recommendation_id}")
     scores = kept.contributions.sum(axis=1).round(DECIMALS)
-    ranking = Ranking(kept.rows, scores, kept.contributions, kept.weights, kept.modality_amounts)
-    because = await _because(service, served, kept.history_rows, row)
+    rows = np.full(len(scores), row)  # only the one at `position` is read
+    ranking = Ranking(rows, scores, kept.contributions, kept.weights, kept.modality_amounts)
+    because = await _because(service, view, kept.history_rows, row)
     return {
         "user": kept.user_id,
         "item": item_id,
         "snapshot": kept.snapshot_id,
         "recommendation_id": recommendation_id,
         "strategy": kept.strategy,
-        **_pair(served, kept.strategy, ranking, position),
+        **_pair(view, kept.strategy, ranking, position),
         "because": because,
         "faithfulness": served.faithfulness(),
     }
 
 
 async def _because(
-    service: ServiceParts, served: ServedSnapshot, history_rows: NDArray[np.int32], row: int
+    service: ServiceParts, view: View, history_rows: NDArray[np.int32], row: int
 ) -> list[dict[str, Any]]:
-    return await service.workbench.run("because", lambda: because_of(served, evidence(served, history_rows), row))
+    return await service.workbench.run("because", lambda: because_of(view, evidence(view, history_rows), row))
 
 
-def _pair(served: ServedSnapshot, strategy: str, ranking: Ranking, position: int) -> dict[str, Any]:
-    display = served.display(int(ranking.rows[position]))
+def _pair(view: View, strategy: str, ranking: Ranking, position: int) -> dict[str, Any]:
+    row = int(ranking.rows[position])
+    display = view.display(row)
     return {
         "score": float(ranking.scores[position]),
         "title": display.title,
         "image": display.image,
-        "experts": terms_of(ranking, position, heads_of(served, strategy)),
-        "modality_amounts": dict(zip(served.modalities, ranking.modality_amounts[position].tolist(), strict=True)),
+        "inferred": view.inferred(row) or None,
+        "experts": terms_of(ranking, position, heads_of(view.served, strategy)),
+        "modality_amounts": dict(zip(view.served.modalities, ranking.modality_amounts[position].tolist(), strict=True)),
     }

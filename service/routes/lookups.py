@@ -14,7 +14,7 @@ from service.routes.context import Served, ServiceParts
 from service.schemas.lookups import ItemDetails, Items, SnapshotDetails, UserDetails, Users
 from service.schemas.queries import Id, SearchQuery
 from service.search import find_items, find_users
-from service.served import ServedSnapshot
+from service.view import View
 
 router = APIRouter(tags=["look-ups"])
 PICTURES_KEPT = "public, max-age=31536000, immutable"
@@ -23,8 +23,9 @@ PICTURES_KEPT = "public, max-age=31536000, immutable"
 @router.get("/items", response_model=Items, responses=documented(InvalidRequest, NotReady))
 async def items(service: ServiceParts, served: Served, search: Annotated[SearchQuery, Query()]) -> dict[str, Any]:
     """Items whose id or title contains the query."""
-    rows = await service.workbench.run("find items", partial(find_items, served, search.query, search.limit))
-    return {"items": [_item(served, row) for row in rows]}
+    view = service.catalogue.view(served)
+    rows = await service.workbench.run("find items", partial(find_items, view, search.query, search.limit))
+    return {"items": [_item(view, row) for row in rows]}
 
 
 @router.get(
@@ -35,13 +36,13 @@ async def item(
 ) -> dict[str, Any]:
     """One item."""
     row = service.recommender.item_row(served, item_id)
-    present = served.snapshot.array("item_present")[row].tolist()
+    view, known = service.catalogue.view(served), row < served.n_items
     return {
-        **_item(served, row),
+        **_item(view, row),
         "snapshot": served.id,
-        "popularity": float(served.popularity[row]),
-        "interactions": int(served.snapshot.array("item_degree")[row]),
-        "modalities": dict(zip(served.modalities, map(bool, present), strict=True)),
+        "popularity": float(served.popularity[row]) if known else 0.0,
+        "interactions": int(served.snapshot.array("item_degree")[row]) if known else 0,
+        "modalities": dict(zip(served.modalities, view.present(row), strict=True)),
     }
 
 
@@ -59,11 +60,12 @@ async def user(
 ) -> dict[str, Any]:
     """One user's history."""
     asker = await service.recommender.known(served, user_id)
+    view = service.catalogue.view(served)
     return {
         "user": user_id,
         "snapshot": served.id,
         "known_to_snapshot": served.snapshot.user_row(user_id) is not None,
-        "history": [_item(served, int(row)) for row in asker.history_rows[::-1]],
+        "history": [_item(view, int(row)) for row in asker.history_rows[::-1]],
     }
 
 
@@ -93,8 +95,8 @@ async def snapshot(served: Served) -> dict[str, Any]:
     }
 
 
-def _item(served: ServedSnapshot, row: int) -> dict[str, Any]:
-    info = served.snapshot.item(row)
+def _item(view: View, row: int) -> dict[str, Any]:
+    info = view.info(row)
     return {
         "item": info.item_id,
         "title": info.title,

@@ -34,12 +34,12 @@ async def similar(
     there are ten. An item without that modality has none.
     """
     row = service.recommender.item_row(served, item_id)
-    hidden = service.catalogue.hidden(served)
-    work = partial(neighbours, served, row, asked.by, asked.k, hidden)
+    view = service.catalogue.view(served)
+    work = partial(neighbours, view, row, asked.by, asked.k)
     rows, likeness = await service.workbench.run("similar", work)
     items = []
     for place, (neighbour, value) in enumerate(zip(rows.tolist(), likeness.tolist(), strict=True)):
-        display = served.display(neighbour)
+        display = view.display(neighbour)
         items.append(
             {
                 "item": display.item_id,

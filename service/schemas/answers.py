@@ -76,6 +76,8 @@ class RecommendedItem(Document):
     """The item's title, where known."""
     image: str | None
     """The hash of the item's picture for `/media/{hash}`, where there is one."""
+    inferred: list[str] | None = None
+    """For an item added since the snapshot: the modalities whose evidence is inferred from its neighbours."""
     experts: list[ScoreTerm] | None = None
     """Every non-zero term of the score; absent with `explain=none`."""
     modality_amounts: dict[str, float] | None = None
@@ -141,6 +143,8 @@ class Explanation(Document):
     """The item's title."""
     image: str | None
     """The hash of its picture."""
+    inferred: list[str] | None = None
+    """For an item added since the snapshot: the modalities whose evidence is inferred from its neighbours."""
     experts: list[ScoreTerm]
     """Every non-zero term of the score."""
     modality_amounts: dict[str, float]

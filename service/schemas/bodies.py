@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Base64Bytes, ConfigDict, Field, FiniteFloat
 
 from model_store.events import Event
 from service.schemas.answers import Answer, Document
@@ -71,6 +71,46 @@ class Session(RankingQuery):
 
     items: Annotated[tuple[Id, ...], Field(max_length=MAX_SESSION, examples=[["item-7", "item-3"]])]
     """Items looked at, most recent last. Unknown ones are ignored; without any known one, popular items come."""
+
+
+class PutItem(Document):
+    """An item, new or changed. Everything is optional; what is left out is empty."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [{"title": "A red lamp", "categories": ["Lamps"], "description": "It shines. It is red."}]
+        },
+    )
+
+    title: Annotated[str | None, Field(max_length=1000)] = None
+    """Its title."""
+    categories: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=50)] = Field(
+        default_factory=list
+    )
+    """Its categories."""
+    description: Annotated[str | None, Field(max_length=20_000)] = None
+    """Its description."""
+    image: Base64Bytes | None = None
+    """Its picture, base64; any format that Pillow decodes."""
+    features: Annotated[dict[str, list[FiniteFloat]], Field(max_length=16)] = Field(default_factory=dict)
+    """Raw feature vectors by modality, instead of those that encoders would make from text and picture."""
+
+
+class PutDone(Document):
+    """The item is kept, durably."""
+
+    item: str
+    """The item."""
+    snapshot: str
+    """The snapshot it was made known to."""
+    recommendable: bool
+    """Whether answers can hold it: false for a new item where the model cannot score what it was not trained on."""
+    modalities: dict[str, bool]
+    """Which modalities it is scored by."""
+    inferred: list[str]
+    """Which of them are inferred from its neighbours."""
 
 
 class Activation(Document):

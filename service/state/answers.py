@@ -35,7 +35,7 @@ class KeptAnswer:
     strategy: str
     history_rows: NDArray[np.int32]
     """What the user was scored from, oldest first."""
-    rows: NDArray[np.int64]  # (K,)
+    item_ids: tuple[str, ...]  # (K,)
     contributions: NDArray[np.float64]  # (K, T), rounded as printed
     weights: NDArray[np.float32]  # (K, T), NaN where a term has no gate
     modality_amounts: NDArray[np.float64]  # (K, M), rounded as printed
@@ -43,13 +43,14 @@ class KeptAnswer:
     @property
     def size(self) -> int:
         """Bytes of memory, roughly."""
-        arrays: list[NDArray[Any]] = [self.rows, self.contributions, self.weights, self.modality_amounts]
-        return OVERHEAD_BYTES + self.history_rows.nbytes + sum(array.nbytes for array in arrays)
+        arrays: list[NDArray[Any]] = [self.contributions, self.weights, self.modality_amounts]
+        return (
+            OVERHEAD_BYTES + 100 * len(self.item_ids) + self.history_rows.nbytes + sum(array.nbytes for array in arrays)
+        )
 
-    def position_of(self, item_row: int) -> int | None:
+    def position_of(self, item_id: str) -> int | None:
         """Where an item stands in the answer; None if it is not in it."""
-        places = np.flatnonzero(self.rows == item_row)
-        return int(places[0]) if len(places) else None
+        return self.item_ids.index(item_id) if item_id in self.item_ids else None
 
     def pack(self) -> bytes:
         """As bytes, for other workers."""
@@ -66,7 +67,7 @@ class KeptAnswer:
             snapshot_id=fields["snapshot_id"],
             strategy=fields["strategy"],
             history_rows=np.array(fields["history_rows"], np.int32),
-            rows=np.array(fields["rows"], np.int64),
+            item_ids=tuple(fields["item_ids"]),
             contributions=np.array(fields["contributions"], np.float64).reshape(-1, n_terms),
             weights=np.array(fields["weights"], np.float32).reshape(-1, n_terms),  # null becomes NaN
             modality_amounts=np.array(fields["modality_amounts"], np.float64),

@@ -5,7 +5,6 @@ Every worker follows the store's changes several times a second; what it changed
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
@@ -23,9 +22,8 @@ USERS_KEPT = 100_000
 class Mirror:
     """Users' events as they are asked for, and every live item."""
 
-    def __init__(self, store: StateStore, poll_seconds: float) -> None:
+    def __init__(self, store: StateStore) -> None:
         self.store = store
-        self._poll_seconds = poll_seconds
         self._users: OrderedDict[str, UserEvents] = OrderedDict()
         self._generation = 0
         self._version = 0
@@ -36,14 +34,8 @@ class Mirror:
         self.failure: str | None = None
         """Why the store does not answer, while it does not."""
 
-    async def follow(self) -> None:
-        """Open the store and follow its changes until cancelled; tries again while it is unavailable."""
-        while True:
-            await self.catch_up()
-            await asyncio.sleep(self._poll_seconds)
-
     async def catch_up(self) -> None:
-        """Take in what happened since the last time."""
+        """Open the store where it is not, and take in what happened since the last time. Never raises."""
         try:
             if not self._started:
                 await self.store.start()
@@ -71,7 +63,7 @@ class Mirror:
         found = self.peek(user_id)
         if found is not None:
             return found
-        if self.failure is not None:  # `follow` finds out when it is back; nobody has to wait for another timeout
+        if self.failure is not None:  # `catch_up` finds out when it is back; nobody has to wait for another timeout
             raise StateUnavailable(self.failure)
         generation = self._generation
         try:

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from model_store.events import Event
@@ -21,7 +21,8 @@ from service.errors import StateUnavailable
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
 from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, SET_ITEM
 
-TIMEOUT_SECONDS = 0.5
+TIMEOUT_SECONDS = 1.0
+MOST_CONNECTIONS = 16
 DAY_TTL_SECONDS = 400 * 86400
 BLOCK = 1000
 FLUSH_SECONDS = 0.02
@@ -37,9 +38,15 @@ class RedisState(StateStore):
 
     def __init__(self, url: str, prefix: str = "magnet:") -> None:
         self._prefix = prefix
-        self._redis: Redis = Redis.from_url(
-            url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, retry=None
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MOST_CONNECTIONS,
+            timeout=TIMEOUT_SECONDS,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=None,
         )
+        self._redis = Redis.from_pool(pool)
         self._append = self._redis.register_script(APPEND)
         self._events_of = self._redis.register_script(EVENTS_OF)
         self._forget = self._redis.register_script(FORGET)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from service.asking import asker_for
 from service.ranking import steering
 from service.schemas.queries import parse_steer
 from service.served import ServedSnapshot
+from service.view import View
 from tests.service.conftest import N_ITEMS, N_USERS
 from tests.support.events import event, sent
 from tests.support.service_client import ServiceClient, in_process
@@ -56,7 +58,7 @@ class Running:
 
         async def prepare() -> None:
             for row in HIDDEN_ROWS:
-                await self._client.service.mirror.hide_item(served.snapshot.item_id(row))
+                await self._client.delete(f"/items/{quote(served.snapshot.item_id(row), safe='')}")
             disliked = served.snapshot.item_id(UNWANTED_ROW)
             users = [served.snapshot.user_id(row) for row in range(N_USERS)]
             body = sent(*(event(user, disliked, "dislike") for user in users))
@@ -122,7 +124,7 @@ def exact_ranking(served: ServedSnapshot, user_id: str, allowed: set[int], steer
     user_row = served.snapshot.user_row(user_id)
     assert user_row is not None
     history = [row for row in served.snapshot.history(user_row).tolist() if row != UNWANTED_ROW]
-    asker = asker_for(served, user_id)
+    asker = asker_for(View(served, 0, {}), user_id)
     state = served.scorer.encode_user(np.array(history, np.int32)) if UNWANTED_ROW in asker.seen else asker.state
     assert state is not None
     pairs = served.scorer.score(state, np.arange(served.n_items))

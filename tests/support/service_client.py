@@ -73,7 +73,17 @@ def free_port() -> int:
 def on_a_port(root: Path, *, workers: int = 1, **environment: str) -> Iterator[str]:
     """`magnet-serve` as people start it; yields its address once it is ready, and expects a clean end on SIGTERM."""
     port = free_port()
-    command = [sys.executable, "-m", "service.cli", "--store", str(root), "--port", str(port), "--workers", str(workers)]
+    command = [
+        sys.executable,
+        "-m",
+        "service.cli",
+        "--store",
+        str(root),
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+    ]
     with subprocess.Popen(command, env=os.environ | environment) as process:
         address = f"http://127.0.0.1:{port}"
         try:

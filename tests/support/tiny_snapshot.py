@@ -5,12 +5,14 @@ Axes: `U` users, `I` items, `M` modalities, `D` width, `E` experts, `W` residual
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from model_store import Candidates, ItemColumns, ManifestDraft, Modality, SnapshotWriter, Term, Training
 from model_store.draft import SnapshotDraft
@@ -61,6 +63,10 @@ def write_tiny_pair_snapshot(
     top_k_experts: int = 3,
     history_cap: int = 50,
     item_item: bool = True,
+    item_item_facts: Mapping[str, JsonValue] | None = None,
+    files: Mapping[str, bytes] | None = None,
+    encoders: Mapping[str, str] | None = None,
+    feature_widths: Mapping[str, int] | None = None,
     model: str = "magnet",
 ) -> str:
     """Publish the snapshot into the store at `root`, without promoting it; its id, the same for the same arguments."""
@@ -68,6 +74,7 @@ def write_tiny_pair_snapshot(
     catalogue = tiny_catalogue(rng, n_users, n_items)
     base = [Term(name="item-item", role="base", modalities=dict(zip(MODALITIES, (0.9, 0.02, 0.08), strict=True)))]
     template = _templates()
+    widths = dict.fromkeys(MODALITIES[1:], FEATURE_WIDTH) | dict(feature_widths or {})
     draft = ManifestDraft(
         model=model,
         dataset=f"tiny-{seed}",
@@ -75,7 +82,10 @@ def write_tiny_pair_snapshot(
         embedding_size=embedding_size,
         modalities=(
             Modality(name="behaviour", kind="behaviour"),
-            *(Modality(name=name, kind="content", feature_width=FEATURE_WIDTH) for name in MODALITIES[1:]),
+            *(
+                Modality(name=name, kind="content", feature_width=widths[name], encoder=(encoders or {}).get(name))
+                for name in MODALITIES[1:]
+            ),
         ),
         terms=tuple(
             [*(base if item_item else [])]
@@ -90,6 +100,7 @@ def write_tiny_pair_snapshot(
         metrics={"test": {"recall@20": 0.1}},
         explanation={"spearman": 0.9},
         routed_variance_share=0.5,
+        item_item=dict(item_item_facts or {}),
         training=Training(seed=seed),
     )
     with SnapshotWriter(root, draft) as writer:
@@ -102,11 +113,12 @@ def write_tiny_pair_snapshot(
         arrays |= _user_arrays(arrays, parameters, catalogue, draft)
         for name, array in arrays.items():
             writer.add_array(name, array)
-        features, means = _features(np.random.default_rng(seed), arrays["item_present"])
+        features, means = _features(np.random.default_rng(seed), arrays["item_present"], widths)
         for name, array in features.items():
             writer.add_array(name, array)
         writer.add_parameters(parameters | means)
-        writer.add_file("report.html", b"<!doctype html><title>tiny</title>")
+        for name, content in {"report.html": b"<!doctype html><title>tiny</title>", **(files or {})}.items():
+            writer.add_file(name, content)
         return writer.publish()
 
 
@@ -236,13 +248,13 @@ def _parameters(
 
 
 def _features(
-    rng: np.random.Generator, present: NDArray[np.bool_]
+    rng: np.random.Generator, present: NDArray[np.bool_], widths: Mapping[str, int]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Centred unit feature rows (I, d) per content modality, and what they were centred by (d,)."""
     features: dict[str, NDArray[Any]] = {}
     means: dict[str, NDArray[Any]] = {}
     for index, name in enumerate(MODALITIES[1:], start=1):
-        raw = rng.normal(0.3, 1, (len(present), FEATURE_WIDTH)).astype(np.float32)
+        raw = rng.normal(0.3, 1, (len(present), widths[name])).astype(np.float32)
         means[f"feature_mean_{name}"] = mean = raw.mean(0)
         centred = (raw - mean) * present[:, index : index + 1]
         norms = np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)

@@ -63,7 +63,7 @@ async def test_acknowledged_events_survive_a_killed_server(server: RedisServer) 
 
 
 async def test_a_server_that_lost_its_memory_is_noticed(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    mirror = Mirror(RedisState(server.url), 60)
+    mirror = Mirror(RedisState(server.url))
     await mirror.catch_up()
     await mirror.append([event("u", "i")])
     await mirror.hide_item("hidden")
@@ -108,7 +108,7 @@ async def test_answers_go_on_while_the_server_is_paused(server: RedisServer, sto
         await client.post("/events", json=sent(event(USER, "item/001")))
         assert (await client.recommend(USER))["events_used"] == 1
         server.pause()
-        await client.service.mirror.catch_up()
+        await client.service.catch_up()
         mirrored, other = [await client.recommend(user) for user in (USER, "user/002")]
         assert (mirrored["events_used"], mirrored["degraded"]) == (1, ["events"])
         assert (other["strategy"], other["degraded"]) == ("personalised", ["events"])
@@ -116,5 +116,5 @@ async def test_answers_go_on_while_the_server_is_paused(server: RedisServer, sto
         assert (reply.status_code, reply.json()["type"]) == (503, "urn:problem-type:magnet:state-unavailable")
         assert (await client.json("/readyz"))["status"] == "degraded"
         server.resume()
-        await client.service.mirror.catch_up()
+        await client.service.catch_up()
         assert (await client.recommend("user/002"))["degraded"] == []
