@@ -128,7 +128,7 @@ def fit_closed_form(
 
     facts: dict[str, float | str] = {"lambda": settings.reg, "c": settings.content, "cold_scale": settings.cold_scale}
     facts |= {f"alpha_{name}": alpha for name, alpha in settings.mix.items()}
-    result = strongest_per_row(rows_of, n_items, (BEHAVIOUR, *settings.mix), per_row, facts)
+    result = strongest_per_row(rows_of, n_items, (BEHAVIOUR, *settings.mix), per_row, facts, first=cold)
     facts["seconds"] = time.monotonic() - started
     return result
 

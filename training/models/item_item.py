@@ -65,11 +65,23 @@ def strongest_per_row(
     per_row: int,
     facts: Mapping[str, float | str],
     *,
+    first: NDArray[np.bool_] | None = None,
     block: int = 512,
 ) -> ItemItem:
-    """Keep the `per_row` largest weights by size of every history item, never the item itself; ties go to lower rows.
+    """Keep the `per_row` largest weights by size of every history item, never the item itself.
 
     Memory beyond the result is `block × I × M`.
+
+    Args:
+        rows_of: the dense weights.
+        n_items: I.
+        shares: M names.
+        per_row: entries kept per row.
+        facts: recorded with the result.
+        first: (I,) candidates whose non-zero weights are kept before all others: items that have few weights and would
+            lose the order among themselves with every one that is cut.
+        block: rows handled at once.
+
     """
     kept_items: list[NDArray[np.int32]] = []
     kept_values: list[NDArray[np.float32]] = []
@@ -79,6 +91,8 @@ def strongest_per_row(
         weights = rows_of(rows)
         size = np.abs(weights.sum(axis=0))
         size[np.arange(len(rows)), rows] = 0.0
+        if first is not None:
+            size[:, first] = np.where(size[:, first] > 0, size[:, first] + size.max(initial=0.0), 0.0)
         n = min(per_row, n_items)
         largest = np.sort(np.argpartition(size, n_items - n, axis=1)[:, n_items - n :], axis=1)
         present = np.take_along_axis(size, largest, axis=1) > 0

@@ -77,14 +77,17 @@ def test_an_item_without_interactions_is_scored_by_its_content_neighbours() -> N
     np.testing.assert_allclose(weights[:, -1], expected, atol=1e-6)
 
 
-def test_only_the_strongest_entries_stay() -> None:
+def test_only_the_strongest_entries_stay_and_those_of_cold_items() -> None:
     train, of = history(seed=4), graphs(4)
     settings = ClosedFormSettings(20, 0.3, MIX, cold_scale=0.1)
     few, all_of_them = fit_closed_form(train, of, settings, per_row=3).matrix(), dense(train, of, settings)
     assert (np.diff(few.indptr) <= 3).all()
     for row in range(N_ITEMS):
-        stays = few[[row]].toarray()[0]
-        assert np.abs(stays).sum() == pytest.approx(np.sort(np.abs(all_of_them[row]))[-3:].sum(), abs=1e-6)
+        stays, size = few[[row]].toarray()[0], np.abs(all_of_them[row])
+        cold = size[-1]  # the last item is cold: its weight stays, whatever its size
+        strongest = np.sort(size[:-1])[-2:] if cold else np.sort(size)[-3:]
+        assert np.abs(stays).sum() == pytest.approx(strongest.sum() + cold, abs=1e-6)
+        assert stays[-1] == pytest.approx(all_of_them[row, -1])
 
 
 def test_facts_are_recorded() -> None:

@@ -31,6 +31,14 @@ def test_the_sum_decides_and_the_shares_are_kept() -> None:
     assert result.matrix()[0, 2] == pytest.approx(0.2 + 0.1)
 
 
+def test_some_candidates_go_first_but_only_where_they_have_a_weight() -> None:
+    weights = np.array([[[0.0, 0.5, 0.4, 0.1, 0.2], *np.zeros((4, 5))]])
+    first = np.array([0, 0, 0, 1, 1], bool)
+    result = strongest_per_row(lambda rows: weights[:, rows], 5, ("behaviour",), 3, {}, first=first)
+    assert result.items.tolist() == [1, 3, 4]
+    assert strongest_per_row(lambda rows: weights[:, rows], 5, ("behaviour",), 1, {}, first=first).items.tolist() == [4]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 14), st.integers(1, 13), st.integers(1, 3))
 def test_matches_the_definition(seed: int, n_items: int, per_row: int, block: int, n_shares: int) -> None:
