@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import SnapshotCorrupt
-from model_store.manifest import Manifest
+from model_store.manifest import Manifest, ManifestDraft
 
 if TYPE_CHECKING:
     from model_store.snapshot import Snapshot
@@ -100,7 +100,7 @@ LINEAR_USER_PARAMETERS: dict[str, tuple[str, ...]] = {"user_offset": ("D",), "hi
 PARAMETERS = {"pair": PAIR_PARAMETERS, "plain": LINEAR_USER_PARAMETERS, "item": LINEAR_USER_PARAMETERS}
 
 
-def rule_for(name: str, manifest: Manifest) -> ArrayRule | None:
+def rule_for(name: str, manifest: ManifestDraft) -> ArrayRule | None:
     """The rule of an array, None for arrays that the format does not know (they are carried along)."""
     for modality in manifest.modalities:
         if name == f"neighbours_{modality.name}_items":

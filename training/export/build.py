@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.draft import SnapshotDraft
+from model_store.layout import rule_for
 from model_store.manifest import Candidates, ManifestDraft, Modality, Training
 from training.data.dataset import Dataset
 from training.data.features import FeatureMatrix
@@ -32,6 +33,7 @@ def build_draft(
     history_cap: int,
     metrics: dict[str, dict[str, float | None]],
     training: Training,
+    half: bool = True,
 ) -> tuple[SnapshotDraft, dict[str, bytes]]:
     """The snapshot's arrays and manifest before anything is measured on them, and the model's own files.
 
@@ -43,6 +45,7 @@ def build_draft(
         history_cap: how many items of a history the model reads.
         metrics: measured quality by part.
         training: seed and configuration.
+        half: whether arrays that may be stored in half precision are; without, the draft scores as the model does.
 
     """
     content = fitted.snapshot_content()
@@ -59,9 +62,9 @@ def build_draft(
     for name, matrix in dataset.features.items():
         lists = neighbour_lists(matrix.values, matrix.present, k=NEIGHBOURS)
         arrays[f"neighbours_{name}_items"] = lists.items
-        arrays[f"neighbours_{name}_values"] = lists.values.astype(np.float16)
+        arrays[f"neighbours_{name}_values"] = lists.values
         # new items find their neighbours among these
-        arrays[f"features_{name}"] = centred_unit_rows(matrix.values, matrix.present)[0].astype(np.float16)
+        arrays[f"features_{name}"] = centred_unit_rows(matrix.values, matrix.present)[0]
     manifest = ManifestDraft(
         model=model_name,
         dataset=dataset.name,
@@ -82,8 +85,15 @@ def build_draft(
         item_item=dict(content.item_item),
         training=training,
     )
+    if half:
+        arrays = {name: _in_half(name, array, manifest) for name, array in arrays.items()}
     means = {f"feature_mean_{name}": feature_mean(matrix) for name, matrix in dataset.features.items()}
     return SnapshotDraft(manifest, arrays, {**content.parameters, **means}), dict(content.files)
+
+
+def _in_half(name: str, array: NDArray[Any], manifest: ManifestDraft) -> NDArray[Any]:
+    rule = rule_for(name, manifest)
+    return array.astype(np.float16) if rule is not None and "<f2" in rule.dtypes else array
 
 
 def feature_mean(matrix: FeatureMatrix) -> NDArray[np.float32]:

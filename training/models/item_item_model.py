@@ -59,7 +59,7 @@ class FittedItemItem(FittedModel):
             arrays={
                 "item_item_indptr": self.weights.indptr,
                 "item_item_items": self.weights.items,
-                "item_item_values": values.astype(np.float16),
+                "item_item_values": values,
             },
             item_item=dict(self.weights.facts),
         )

@@ -28,7 +28,10 @@ class MissingRequirement(TrainingError):
 
 @dataclass(frozen=True)
 class SnapshotContent:
-    """What a model adds to a snapshot beside what every snapshot holds (ids, histories, popularity, neighbours)."""
+    """What a model adds to a snapshot beside what every snapshot holds (ids, histories, popularity, neighbours).
+
+    Arrays come in float32; the export stores in half precision those that the format lets it.
+    """
 
     scoring: Scoring
     embedding_size: int

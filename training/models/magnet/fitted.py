@@ -78,25 +78,24 @@ class FittedMagnet(FittedModel):
 
     @torch.no_grad()
     def snapshot_content(self) -> SnapshotContent:
-        """Scoring kind `pair`, in half precision where rows are many."""
+        """Scoring kind `pair`."""
         evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
-        half = np.float16
         item_logits = router.item(torch.from_numpy(evidence.item_features)).numpy()
         user_logits = router.user(torch.from_numpy(evidence.user_features)).numpy()
         residuals = experts.item_residuals(torch.from_numpy(evidence.base.parts)).numpy()
         arrays: dict[str, NDArray[Any]] = {
-            "item_parts": evidence.base.parts.astype(half),
-            "item_history": (evidence.base.history / self.history_scale).astype(half),
-            "user_vectors": evidence.users.astype(half),
-            "user_logits": user_logits.astype(half),
-            "item_logits": item_logits.astype(half),
-            "item_experts": residuals.astype(half),
+            "item_parts": evidence.base.parts,
+            "item_history": evidence.base.history / np.float32(self.history_scale),
+            "user_vectors": evidence.users,
+            "user_logits": user_logits,
+            "item_logits": item_logits,
+            "item_experts": residuals,
         }
         if evidence.item_item is not None:
             arrays |= {
                 "item_item_indptr": evidence.item_item.indptr,
                 "item_item_items": evidence.item_item.items,
-                "item_item_values": self._item_item_values().astype(half),
+                "item_item_values": self._item_item_values(),
             }
         user = router.user
         parameters = {
