@@ -23,7 +23,7 @@ from training.data.interactions import find_interactions, read_interactions
 from training.data.splits import Split, everything, split_dataset
 from training.encoders.extract import StageProgress, extract_features
 from training.errors import TrainingError
-from training.evaluation.protocol import Evaluation, evaluate
+from training.evaluation.protocol import Evaluation, evaluate_both
 from training.export.build import build_draft
 from training.export.measure import measured
 from training.export.publish import publish
@@ -100,10 +100,7 @@ def fit(prepared: Prepared, run: Run) -> FittedModel:
 def evaluation(prepared: Prepared, fitted: FittedModel) -> dict[str, Evaluation]:
     """Full-ranking evaluation of valid and test."""
     present = [matrix.present for matrix in prepared.dataset.features.values()]
-    return {
-        "valid": evaluate(fitted.score_block, prepared.split, "valid", present=present),
-        "test": evaluate(fitted.score_block, prepared.split, "test", present=present),
-    }
+    return evaluate_both(fitted.score_block, prepared.split, present=present)
 
 
 def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict[str, Evaluation]) -> dict[str, Any]:

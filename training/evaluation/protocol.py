@@ -71,6 +71,7 @@ def evaluate(
     *,
     present: Sequence[NDArray[np.bool_]] = (),
     cutoffs: Sequence[int] = CUTOFFS,
+    ranked: NDArray[np.int32] | None = None,
 ) -> Evaluation:
     """Rank all items for every user with a positive in `part`, training items masked, and measure.
 
@@ -80,6 +81,7 @@ def evaluate(
         part: which held-out part to measure. In the test, validation positives stay candidates [MMRec's rule].
         present: (I,) per content modality, which items have it.
         cutoffs: lengths of the lists to report.
+        ranked: (N, k) the lists of the users with a positive in `part`, ascending, where they are known already.
 
     Raises:
         TrainingError: nobody has a positive in that part, or the model scores with NaN.
@@ -90,7 +92,8 @@ def evaluate(
     if not len(user_rows):
         raise TrainingError(f"the {part} part of split {split.name!r} holds no interaction: nothing to evaluate")
     positives = held_out[user_rows]
-    ranked = rank_users(score_block, user_rows, split.train, k=max(*cutoffs, CATALOGUE_CUTOFF))
+    if ranked is None:
+        ranked = rank_users(score_block, user_rows, split.train, k=max(*cutoffs, CATALOGUE_CUTOFF))
     ranks = positive_ranks(ranked, positives)
     groups = {"": UserMetrics(user_rows, _metrics(ranks, positives.indptr, cutoffs))}
     by_item = item_strata(split.train, present)
@@ -112,6 +115,19 @@ def evaluate(
         },
         ranked=ranked,
     )
+
+
+def evaluate_both(
+    score_block: ScoreBlock, split: Split, *, present: Sequence[NDArray[np.bool_]] = ()
+) -> dict[str, Evaluation]:
+    """Valid and test from one pass over the users: both mask the training items and nothing else."""
+    with_valid, with_test = np.diff(split.valid.indptr) > 0, np.diff(split.test.indptr) > 0
+    rows = np.flatnonzero(with_valid | with_test).astype(np.int64)
+    ranked = rank_users(score_block, rows, split.train, k=max(*CUTOFFS, CATALOGUE_CUTOFF))
+    return {
+        "valid": evaluate(score_block, split, "valid", present=present, ranked=ranked[with_valid[rows]]),
+        "test": evaluate(score_block, split, "test", present=present, ranked=ranked[with_test[rows]]),
+    }
 
 
 def _metrics(

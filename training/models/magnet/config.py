@@ -60,8 +60,8 @@ class BaseConfig(_Config):
 class RouterConfig(_Config):
     """Phase B: experts and router on the frozen base."""
 
-    top_k: int = Field(default=3, ge=1)
-    """Experts kept per pair."""
+    top_k: int | None = Field(default=None, ge=1)
+    """Experts kept per pair; as many as there are modalities where omitted."""
     hidden: int = Field(default=16, ge=1)
     """Width of the router's functions of a user and of an item."""
     expert_width: int = Field(default=16, ge=1)
@@ -76,6 +76,10 @@ class RouterConfig(_Config):
     """Hard candidates per user in the router's loss."""
     learning_rate: float = Field(default=1e-2, gt=0)
     """Adam's step size for the router."""
+    expert_learning_rate: float = Field(default=1e-3, gt=0)
+    """Adam's step size for the experts."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled weight decay of router and experts, towards the static mixture that they start from."""
     batch_users: int = Field(default=256, ge=1)
     """Users per step."""
     steps: int = Field(default=400, ge=10)

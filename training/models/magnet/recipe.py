@@ -40,7 +40,7 @@ from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
 from training.models.magnet.roles import structured_experts
-from training.models.magnet.router import PairRouter
+from training.models.magnet.router import LEAN, PairRouter
 from training.models.magnet.router_phase import RouterPhase
 from training.models.magnet.scored import Evidence, Mixture, gather_evidence
 from training.models.protocol import FittedModel, Recipe, capped_histories
@@ -185,8 +185,9 @@ class MagnetRecipe(Recipe):
             torch.from_numpy(evidence.user_features),
             torch.from_numpy(evidence.item_features),
             experts.template,
+            torch.tensor([LEAN if role.role == "dominant" else 0.0 for role in experts.roles]),
             hidden=settings.hidden,
-            top_k=settings.top_k,
+            top_k=settings.top_k or len(modalities(dataset)),
             generator=generator,
         )
         mixture = Mixture(experts, router)
@@ -202,7 +203,7 @@ class MagnetRecipe(Recipe):
             "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )
         if len(experts.roles) > 1 and len(phase.usable):
-            outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=20, patience=10_000)
+            outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
         mixture.eval()
         return mixture, schedule
 
@@ -302,14 +303,24 @@ def choose_blend(base: FrozenBase, histories: sparse.csr_array, term: ItemItem |
 def facts(
     outcomes: Mapping[str, Outcome], schedule: EntropySchedule, blend: float, term: ItemItem | None
 ) -> dict[str, Any]:
-    """What metrics.json says about the training."""
+    """What metrics.json says about the training.
+
+    Epochs are passes of the measured base over its positives, all members together; the stage switch is counted in
+    passes of the router over the users it is fitted on.
+    """
     base = [outcome for name, outcome in outcomes.items() if name.startswith("base-")]
+    epochs = sum(outcome.epochs for outcome in base)
+    switched = None
+    if schedule.second_stage and "router" in outcomes:
+        switched = round(int(schedule.switch_step) / outcomes["router"].steps_per_epoch, 2)
     return {
         "best_steps": [outcome.best_step for outcome in base],
         "steps": sum(outcome.steps for outcome in base),
-        "base_seconds": sum(outcome.seconds for outcome in base),
-        "seconds": sum(outcome.seconds for outcome in outcomes.values()),
-        "stage_switch_step": int(schedule.switch_step),
+        "epochs": round(epochs, 2),
+        "seconds_per_epoch": round(sum(outcome.seconds for outcome in base) / max(epochs, 1e-9), 3),
+        "seconds": round(sum(outcome.seconds for outcome in outcomes.values()), 2),
+        "stage_switch_step": int(schedule.switch_step) if schedule.second_stage else None,
+        "stage_switch_epoch": switched,
         "item_item_weight": blend,
         "item_item": None if term is None else dict(term.facts),
         "phases": {

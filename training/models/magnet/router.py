@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from model_store.scoring.pair import MISSING_SHARE
 
 NEVER = -1e9
+LEAN = 1.0
+"""Head start of the dominant experts: with one per modality in the top K, the mixture starts as the base itself."""
 
 
 @dataclass(frozen=True)
@@ -53,29 +55,39 @@ class RoutingStatistics:
 class NodeFunction(nn.Module):
     """A small function of a node's standardised features: one tanh layer, output near zero at the start."""
 
-    def __init__(self, features: Float[Tensor, "N F"], hidden: int, n_experts: int, generator: torch.Generator) -> None:
+    mean: Tensor  # (F,)
+    scale: Tensor  # (F,)
+    prior: Tensor  # (E,)
+
+    def __init__(
+        self, features: Float[Tensor, "N F"], hidden: int, prior: Float[Tensor, " E"], generator: torch.Generator
+    ) -> None:
         super().__init__()
+        self.register_buffer("prior", prior.clone())
         spread = features.std(dim=0, unbiased=False) if len(features) else torch.ones(features.shape[1])
         self.register_buffer("mean", features.mean(dim=0))
         self.register_buffer("scale", torch.where(spread > 1e-6, spread, 1.0))
         self.w1 = nn.Parameter(torch.randn(features.shape[1], hidden, generator=generator) / features.shape[1] ** 0.5)
         self.b1 = nn.Parameter(torch.zeros(hidden))
-        self.w2 = nn.Parameter(torch.randn(hidden, n_experts, generator=generator) * 0.02)
-        self.b2 = nn.Parameter(torch.zeros(n_experts))
+        self.w2 = nn.Parameter(torch.randn(hidden, len(prior), generator=generator) * 0.02)
+        self.b2 = nn.Parameter(torch.zeros(len(prior)))
 
     def forward(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N E"]:
-        """Logits of each node."""
-        return torch.tanh(((features - self.mean) / self.scale) @ self.w1 + self.b1) @ self.w2 + self.b2
+        """Logits of each node; weight decay draws them to the prior."""
+        return torch.tanh(((features - self.mean) / self.scale) @ self.w1 + self.b1) @ self.w2 + self.b2 + self.prior
 
 
 class PairRouter(nn.Module):
     """`a`, `c` and γ."""
+
+    template: Tensor  # (E, M)
 
     def __init__(
         self,
         user_features: Float[Tensor, "U F"],
         item_features: Float[Tensor, "I G"],
         template: Float[Tensor, "E M"],
+        prior: Float[Tensor, " E"],
         *,
         hidden: int,
         top_k: int,
@@ -84,8 +96,8 @@ class PairRouter(nn.Module):
         super().__init__()
         self.top_k = min(top_k, len(template))
         self.register_buffer("template", template.clone())
-        self.user = NodeFunction(user_features, hidden, len(template), generator)
-        self.item = NodeFunction(item_features, hidden, len(template), generator)
+        self.user = NodeFunction(user_features, hidden, torch.zeros_like(prior), generator)
+        self.item = NodeFunction(item_features, hidden, prior, generator)
         self.pair_weights = nn.Parameter(torch.zeros_like(template))
 
     def eligible(self, present: Bool[Tensor, "... M"]) -> Bool[Tensor, "... E"]:
@@ -96,9 +108,9 @@ class PairRouter(nn.Module):
     def forward(
         self,
         user_logits: Float[Tensor, "B E"],
-        item_logits: Float[Tensor, "B C E"],
+        item_logits: Float[Tensor, "#B C E"],
         cues: Float[Tensor, "B C M"],
-        eligible: Bool[Tensor, "B C E"],
+        eligible: Bool[Tensor, "#B C E"],
         *,
         dense: bool = False,
     ) -> Routing:
@@ -124,6 +136,6 @@ def statistics(probabilities: Float[Tensor, "... E"]) -> RoutingStatistics:
     return RoutingStatistics(_entropy(load) / most, _entropy(flat).mean() / most, load)
 
 
-def _entropy(probabilities: Float[Tensor, "... E"]) -> Float[Tensor, "..."]:
+def _entropy(probabilities: Float[Tensor, "*pairs E"]) -> Float[Tensor, "*pairs"]:
     """In nats; with a finite gradient where an expert is not eligible and has probability 0."""
     return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=-1)

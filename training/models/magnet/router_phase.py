@@ -30,7 +30,7 @@ class _Fitted(torch.nn.Module):
         self.log_sharpness = torch.nn.Parameter(torch.tensor(math.log(5.0)))
 
 
-class RouterPhase(Phase):
+class RouterPhase(Phase[_Fitted]):
     """Cross-entropy of each held-out positive among its user's hard candidates, under the entropy schedule."""
 
     def __init__(
@@ -48,7 +48,18 @@ class RouterPhase(Phase):
         self.name, self.evidence, self.config, self.run = name, evidence, config, run
         self.mixture, self.schedule = mixture, schedule
         self.module = _Fitted(mixture, schedule)
-        self.optimiser = torch.optim.Adam(self.module.parameters(), lr=config.learning_rate)
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": list(mixture.router.parameters()), "weight_decay": config.weight_decay},
+                {
+                    "params": list(mixture.experts.parameters()),
+                    "weight_decay": config.weight_decay,
+                    "lr": config.expert_learning_rate,
+                },
+                {"params": [self.module.log_sharpness], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+        )
         self.table, self.selected_on = fitted_on, selected_on
         self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
@@ -86,7 +97,7 @@ class RouterPhase(Phase):
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Ranking loss, the schedule's pressure, and the bound on the logits."""
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
-        scores, routing = self._scores(self.table, rows, dense=not self.schedule.second_stage)
+        scores, routing = self._scores(self.table, rows, dense=not self.schedule.ramped)
         logits = scores * self.module.log_sharpness.exp()
         positive = self.table.positive[rows]
         # each positive against the candidates that are none
