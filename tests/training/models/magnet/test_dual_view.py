@@ -1,0 +1,217 @@
+"""The base against a dense oracle: two views, fusion, exact parts, the form of new items, and the loss.
+
+Axes: `U` users, `I` items, `D` width; tables are (I, 2D), history side first.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tests.support.tiny_dataset import tiny_dataset
+from training.data.dataset import Dataset
+from training.data.splits import split_dataset
+from training.graph.content import centred_unit_rows, content_knn
+from training.graph.pseudo_edges import pseudo_edges
+from training.models.magnet.config import BaseConfig, GraphConfig
+from training.models.magnet.dual_view import DualViewBase, Graphs
+
+D = 4
+F64 = NDArray[np.float64]
+CPU = torch.device("cpu")
+
+
+def base_of(
+    modalities: tuple[str, ...] = ("visual", "textual"), *, width: int = D, **graph: Any
+) -> tuple[DualViewBase, Dataset, sparse.csr_array]:
+    """A base whose parameters, fusion and new-item form included, are all random."""
+    dataset = tiny_dataset(modalities)
+    train = split_dataset(dataset, "random", seed=0).train
+    config = GraphConfig(neighbours=4, **graph)
+    content = {name: content_knn(matrix.values, matrix.present, k=4) for name, matrix in dataset.features.items()}
+    generator = torch.Generator().manual_seed(5)
+    base = BaseConfig(embedding_size=width, negatives=8, temperature=0.5, id_std=1.0)
+    module = DualViewBase(Graphs(train, content, config, CPU), dataset.features, config, base, generator)
+    with torch.no_grad():
+        for parameter in (module.fusion, module.new_item):
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return module, dataset, train
+
+
+def normalised(matrix: F64) -> F64:
+    """`D_row^-1/2 A D_col^-1/2`."""
+    rows, columns = (np.maximum(matrix.sum(axis=axis, keepdims=True), 1e-300) for axis in (1, 0))
+    result: F64 = matrix / np.sqrt(rows) / np.sqrt(columns)
+    return result
+
+
+class Oracle:
+    """The same base, dense, in float64, from SPEC.md 2."""
+
+    def __init__(self, module: DualViewBase, dataset: Dataset, train: sparse.csr_array, graph: GraphConfig) -> None:
+        self.R = train.toarray().astype(np.float64)
+        self.degree = self.R.sum(axis=0)
+        self.cold = self.degree == 0
+        graphs = [content_knn(f.values, f.present, k=4).toarray() for f in dataset.features.values()]
+        self.S = sum(graphs, np.zeros((len(self.cold),) * 2)) / max(len(graphs), 1)
+        self.rho = graph.rho if graphs else 0.0
+        hop = normalised(self.R).T @ normalised(self.R)
+        if graph.edges == "pseudo":
+            pseudo = pseudo_edges(train, sparse.csr_array(self.S.astype(np.float32)), per_user=3, per_tail_item=2)
+            both = normalised(self.R + self.rho * pseudo.toarray())
+            other = both.T @ both
+        else:
+            other = (1 - self.rho) * hop + self.rho * self.S
+        self.views = [sum(np.linalg.matrix_power(h, step) for step in range(3)) / 3 for h in (hop, other)]
+        self.identity = module.identity.detach().numpy().astype(np.float64)
+        self.content = {
+            name: centred_unit_rows(f.values, f.present)[0].astype(np.float64)
+            @ module.projection[name].detach().numpy()
+            for name, f in dataset.features.items()
+        }
+        self.fusion = module.fusion.detach().numpy().astype(np.float64)
+        self.new_item = module.new_item.detach().numpy().astype(np.float64)
+
+    def tables(self, new: NDArray[np.bool_] | None = None) -> tuple[F64, F64]:
+        """(I, D) history and candidate table; items in `new`, and cold ones, in the form of a new item."""
+        new = self.cold if new is None else self.cold | new
+        own: F64 = np.sum(list(self.content.values()), axis=0) if self.content else np.zeros_like(self.identity)
+        x = np.where(self.cold[:, None], 0, self.identity) + own
+        original, augmented = (view @ x for view in self.views)
+        fused = []
+        for side in (0, 1):
+            half, weight = slice(side * D, side * D + D), self.fusion[side]
+            inner = original[:, half] @ weight[:D] + augmented[:, half] @ weight[D : 2 * D]
+            gate = 1 / (1 + np.exp(-(inner + np.log1p(self.degree) * weight[2 * D])))[:, None]
+            fused.append(gate * original[:, half] + (1 - gate) * augmented[:, half])
+        served = [fused[0].copy(), fused[1] / np.maximum(np.linalg.norm(fused[1], axis=1, keepdims=True), 1e-12)]
+        for item in np.flatnonzero(new):
+            near = self.S[item] * ~self.cold
+            near = near / near.sum() if near.sum() else near
+            for side in (0, 1):
+                half = slice(side * D, side * D + D)
+                neighbours = near @ served[side]
+                fused[side][item] = self.new_item[0, side] * own[item, half] + self.new_item[1, side] * neighbours
+        return fused[0], fused[1]
+
+
+FORMS = [
+    GraphConfig(neighbours=4),
+    GraphConfig(neighbours=4, rho=0),
+    GraphConfig(neighbours=4, edges="pseudo", pseudo_per_user=3, pseudo_per_tail_item=2),
+]
+
+
+@pytest.mark.parametrize("graph", FORMS, ids=["item-item", "rho 0", "pseudo"])
+@pytest.mark.parametrize("modalities", [(), ("visual",), ("visual", "textual")], ids=len)
+def test_tables_are_those_of_the_dense_oracle(graph: GraphConfig, modalities: tuple[str, ...]) -> None:
+    module, dataset, train = base_of(modalities, **graph.model_dump(exclude={"neighbours"}))
+    oracle = Oracle(module, dataset, train, graph)
+    dropped = np.random.default_rng(2).random(train.shape[1]) < 0.3
+    for new in (None, dropped):
+        views = module(None if new is None else torch.from_numpy(new))
+        history, candidate = oracle.tables(new)
+        np.testing.assert_allclose(views.history.detach(), history, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(views.candidate.detach(), candidate, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("graph", FORMS, ids=["item-item", "rho 0", "pseudo"])
+def test_parts_sum_to_the_candidate(graph: GraphConfig) -> None:
+    module, _, train = base_of(**graph.model_dump(exclude={"neighbours"}))
+    parts = module.candidate_parts()
+    assert parts.shape == (train.shape[1], 3, D)
+    torch.testing.assert_close(parts.sum(dim=1), module().candidate.detach(), rtol=1e-5, atol=1e-5)
+    # a cold item has no identity: what behaviour says of it comes from its warm neighbours alone
+    lonely = module.graphs.warm_neighbours(torch.ones(train.shape[1], 1))[:, 0] == 0
+    assert bool((parts[lonely & module.cold, 0] == 0).all())
+    assert bool((parts[~module.cold].abs().sum(dim=2) > 0).any(dim=0).all())
+
+
+def test_without_content_edges_the_views_are_equal_and_with_them_not() -> None:
+    for rho, equal in ((0.0, True), (0.5, False)):
+        module, _, _ = base_of(rho=rho)
+        views = module()
+        assert torch.equal(views.original, views.augmented) == equal
+
+
+def test_pseudo_edges_reach_the_augmented_view_and_are_no_positives() -> None:
+    module, _, train = base_of(edges="pseudo")
+    assert module.graphs.augmented is not None
+    joined = module.graphs.augmented[0].forward_graph
+    assert int((joined.values() > 0).sum()) > train.nnz
+    assert module.graphs.train.nnz == train.nnz
+    users = module.graphs.history(torch.ones(train.shape[1], 1))[:, 0]
+    np.testing.assert_array_equal(users.numpy(), np.diff(train.indptr))  # a history is what was taken, and that alone
+
+
+def test_cold_items_have_no_identity_anywhere() -> None:
+    module, _, _ = base_of()
+    assert bool(module.cold.any())
+    before = module()
+    with torch.no_grad():
+        module.identity[module.cold] += 100.0
+    after = module()
+    torch.testing.assert_close(after.history, before.history)
+    torch.testing.assert_close(after.candidate, before.candidate)
+
+
+def test_the_loss_leaves_the_positive_out_of_the_users_sum_and_masks_own_negatives() -> None:
+    module, dataset, train = base_of(("visual",), rho=0)
+    history, candidate = Oracle(module, dataset, train, GraphConfig(neighbours=4, rho=0)).tables()
+    unit = candidate / np.linalg.norm(candidate, axis=1, keepdims=True)
+    owners = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
+    users, items = owners[:50:7], train.indices[:50:7]
+    negatives = np.arange(0, train.shape[1], 3)
+    expected = []
+    for user, item in zip(users, items, strict=True):
+        taken = set(train.indices[train.indptr[user] : train.indptr[user + 1]])
+        total = np.sum([history[other] for other in taken - {item}], axis=0)
+        total = total / np.linalg.norm(total)
+        scores = [total @ unit[item] / 0.5]
+        scores += [total @ unit[other] / 0.5 for other in negatives if other not in taken]
+        expected.append(np.log(np.sum(np.exp(scores))) - scores[0])
+    found = module.losses(
+        torch.from_numpy(users),
+        torch.from_numpy(items.astype(np.int64)),
+        torch.from_numpy(negatives),
+        torch.from_numpy(train[users][:, negatives].toarray() > 0),
+        None,
+    )
+    assert found.keys() == {"softmax"}  # two equal views have nothing to be aligned
+    assert float(found["softmax"].detach()) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_the_views_are_aligned_by_infonce() -> None:
+    module, _, train = base_of()
+    items = torch.from_numpy(train.indices[:6].astype(np.int64))
+    users = torch.zeros(6, dtype=torch.int64)
+    own = torch.zeros(6, 2, dtype=torch.bool)
+    found = module.losses(users, items, torch.tensor([0, 1]), own, None)["alignment"]
+    views = module()
+    rows = np.unique(items.numpy())
+    first, second = (
+        (side[rows, D:] / side[rows, D:].norm(dim=1, keepdim=True)).detach().numpy().astype(np.float64)
+        for side in (views.original, views.augmented)
+    )
+    logits = first @ second.T / 0.5
+    expected = np.mean([np.log(np.exp(row).sum()) - row[place] for place, row in enumerate(logits)])
+    assert float(found.detach()) == pytest.approx(0.1 * expected, rel=1e-4)
+
+
+def test_every_parameter_gets_a_finite_gradient() -> None:
+    module, _, train = base_of()
+    generator = torch.Generator().manual_seed(0)
+    dropped = torch.rand(train.shape[1], generator=generator) < 0.3
+    users = torch.from_numpy(np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))[:40])
+    items = torch.from_numpy(train.indices[:40].astype(np.int64))
+    negatives = torch.arange(20)
+    own = torch.from_numpy(train[users.numpy()][:, :20].toarray() > 0)
+    losses = module.losses(users, items, negatives, own, dropped)
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.isfinite().all()), name
+        assert float(parameter.grad.abs().sum()) > 0, name

@@ -1,0 +1,116 @@
+"""The router: sparse gates that sum to one, experts that cannot read an item left out, and its statistics.
+
+Axes: `B` users, `C` candidates, `E` experts, `M` modalities.
+"""
+
+import math
+
+import pytest
+import torch
+
+from training.models.magnet.roles import structured_experts
+from training.models.magnet.router import PairRouter, Routing, statistics
+
+B, C, M = 4, 6, 3
+ROLES = structured_experts(("behaviour", "visual", "textual"))
+E = len(ROLES)
+PRESENT = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 0]], dtype=torch.bool)  # (C, M)
+
+
+def router_with(top_k: int) -> PairRouter:
+    generator = torch.Generator().manual_seed(top_k)
+    template = torch.tensor([role.template for role in ROLES])
+    features = torch.randn(10, 5, generator=generator), torch.randn(12, 8, generator=generator)
+    router = PairRouter(*features, template, torch.zeros(E), hidden=4, top_k=top_k, generator=generator)
+    with torch.no_grad():
+        router.pair_weights.copy_(torch.randn(E, M, generator=generator))
+    return router
+
+
+def route(router: PairRouter, *, dense: bool = False) -> Routing:
+    generator = torch.Generator().manual_seed(1)
+    users = router.user(torch.randn(B, 5, generator=generator))
+    items = router.item(torch.randn(C, 8, generator=generator))
+    cues = torch.rand(B, C, M, generator=generator) * 2 - 1
+    routing: Routing = router(users, items[None], cues, router.eligible(PRESENT)[None], dense=dense)
+    return routing
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, E])
+def test_gates_keep_the_top_k_and_sum_to_one(top_k: int) -> None:
+    routing = route(router_with(top_k))
+    torch.testing.assert_close(routing.gates.sum(dim=2), torch.ones(B, C))
+    torch.testing.assert_close(routing.probabilities.sum(dim=2), torch.ones(B, C))
+    for pair, gates in zip(routing.probabilities.reshape(-1, E), routing.gates.reshape(-1, E), strict=True):
+        kept = torch.argsort(pair, descending=True)[:top_k]
+        expected = torch.zeros(E).scatter(0, kept, pair[kept] / pair[kept].sum())
+        torch.testing.assert_close(gates, expected)
+
+
+def test_top_k_is_at_most_the_number_of_experts() -> None:
+    assert router_with(100).top_k == E
+
+
+def test_dense_routing_keeps_every_eligible_expert() -> None:
+    router = router_with(2)
+    assert torch.equal(route(router, dense=True).gates > 0, router.eligible(PRESENT)[None].expand(B, -1, -1))
+
+
+def test_an_expert_is_eligible_if_it_reads_less_than_half_from_what_is_missing() -> None:
+    eligible = router_with(2).eligible(PRESENT)
+    names = [role.name for role in ROLES]
+    without_visual = {name for name, able in zip(names, eligible[1], strict=True) if able}
+    # dominant-visual reads .7 and balanced-*-visual .45 from it, which is less than half; complementary-* half or none
+    assert without_visual == {
+        *("dominant-behaviour", "dominant-textual", "balanced-behaviour-visual", "balanced-behaviour-textual"),
+        *("balanced-visual-textual", "complementary-visual"),
+    }
+    assert bool(eligible[0].all())
+    assert bool(eligible[5].all())  # nothing present: no expert is better than another
+
+
+@pytest.mark.parametrize("top_k", [2, E])
+def test_what_is_not_eligible_is_never_chosen_and_gradients_stay_finite(top_k: int) -> None:
+    router = router_with(top_k)
+    routing = route(router)
+    barred = ~router.eligible(PRESENT)[None].expand(B, -1, -1)
+    assert float(routing.gates.detach()[barred].abs().max()) == 0
+    figures = statistics(routing.probabilities)
+    loss = routing.gates.square().sum() + figures.load_entropy + figures.pair_entropy
+    loss.backward()  # type: ignore[no-untyped-call]
+    for name, parameter in router.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.isfinite().all()), name
+
+
+def test_statistics_golden() -> None:
+    sure, torn = [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]
+    figures = statistics(torch.tensor([[sure, torn]]))
+    # load: the mean of both pairs is (3/4, 1/4, 0, 0)
+    load_entropy = (3 / 4 * math.log(4 / 3) + 1 / 4 * math.log(4)) / math.log(4)
+    assert float(figures.load_entropy) == pytest.approx(load_entropy, rel=1e-5)
+    # per pair: 0 for the sure one, log 2 for the torn one
+    assert float(figures.pair_entropy) == pytest.approx((0 + math.log(2)) / 2 / math.log(4), rel=1e-5)
+    assert figures.load.tolist() == pytest.approx([3 / 4, 1 / 4, 0, 0])
+    assert figures.effective_experts == pytest.approx(4**load_entropy, rel=1e-5)
+    assert figures.relative_min_load == 0
+
+
+def test_statistics_at_the_ends() -> None:
+    even = statistics(torch.full((2, 3, 5), 1 / 5))
+    assert float(even.load_entropy) == pytest.approx(1)
+    assert float(even.pair_entropy) == pytest.approx(1)
+    assert even.effective_experts == pytest.approx(5)
+    assert even.relative_min_load == pytest.approx(5 * 1 / 5)
+    specialised = statistics(torch.eye(5)[None])  # every pair sure, every expert used by one of them
+    assert float(specialised.load_entropy) == pytest.approx(1)
+    assert float(specialised.pair_entropy) == pytest.approx(0, abs=1e-6)
+    alone = statistics(torch.ones(2, 3, 1))  # a single expert has nothing to decide
+    assert (float(alone.load_entropy), float(alone.pair_entropy)) == (1, 0)
+
+
+def test_the_decision_is_returned_not_kept() -> None:
+    router = router_with(2)
+    before = set(vars(router))
+    route(router)
+    assert set(vars(router)) == before
