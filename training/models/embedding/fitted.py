@@ -1,0 +1,117 @@
+"""A fitted model of vectors: scores by one inner product, and becomes a snapshot of the kind `plain` or `item`.
+
+Axes: `U` users, `I` items, `M` modalities (behaviour first), `T` terms, `D` width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.manifest import Term
+from training.data.splits import Split
+from training.models.embedding.history_map import HistoryMap, fit_history_map
+from training.models.embedding.network import F32, Tables
+from training.models.item_item import BEHAVIOUR
+from training.models.protocol import FittedModel, SnapshotContent
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What validation chose, for the refit: optimiser steps by phase, on so many positives."""
+
+    steps: dict[str, int]
+    positives: int
+
+    def more(self, phase: str, positives: int) -> int:
+        """As many epochs of that phase on another number of positives."""
+        return max(1, round(self.steps[phase] * positives / max(self.positives, 1)))
+
+
+class FittedVectors(FittedModel):
+    """Tables of vectors, with the histories that they were fitted on."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        interactions: Split,
+        modalities: list[str],
+        chosen: Chosen,
+        facts: dict[str, Any],
+        *,
+        history_cap: int,
+    ) -> None:
+        """Hold what was fitted.
+
+        Args:
+            tables: the vectors.
+            interactions: what they were fitted on.
+            modalities: of the dataset, behaviour first.
+            chosen: for the refit.
+            facts: for metrics.json.
+            history_cap: items of a history that count.
+
+        """
+        self.tables, self.chosen = tables, chosen
+        self._interactions, self._modalities, self._facts = interactions, modalities, facts
+        self._cap = history_cap
+
+    def score_block(self, user_rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        """(n, I) inner products."""
+        scores: F32 = self.tables.users[user_rows] @ self.tables.items.T
+        return scores
+
+    def history_map(self) -> HistoryMap:
+        """The linear form of a user, for people whom the snapshot does not know; of several ρ the closest."""
+        tables = self.tables
+        maps = [
+            fit_history_map(tables.users, tables.items, self._interactions, cap=self._cap, decay=decay)
+            for decay in tables.decays
+        ]
+        return max(maps, key=lambda found: found.explained)
+
+    def snapshot_content(self) -> SnapshotContent:
+        """Kind `item` where the model has gated terms, else `plain`; in half precision where rows are many."""
+        tables, half, folded = self.tables, np.float16, self.history_map()
+        arrays: dict[str, NDArray[Any]] = {
+            "user_vectors": tables.users.astype(half),
+            "item_history": folded.items.astype(half),
+        }
+        if tables.terms:
+            terms = tuple(served.term for served in tables.terms)
+            arrays["item_term_vectors"] = np.stack([served.vectors for served in tables.terms], axis=1).astype(half)
+            arrays["item_gates"] = np.stack([served.gate for served in tables.terms], axis=1).astype(half)
+        else:
+            parts = self._parts()
+            terms = (Term(name="collaborative", role="base", modalities=self._shares(parts)),)
+            arrays["item_vectors"] = tables.items.astype(half)
+            if tables.parts:
+                arrays["item_parts"] = parts.astype(half)
+        return SnapshotContent(
+            scoring="item" if tables.terms else "plain",
+            embedding_size=tables.items.shape[1],
+            terms=terms,
+            arrays=arrays,
+            parameters={"user_offset": folded.offset, "history_decay": np.array([folded.decay], np.float32)},
+        )
+
+    def _parts(self) -> F32:
+        """(I, M, D): the item's vector by modality, behaviour having what the others leave."""
+        parts = np.zeros((len(self.tables.items), len(self._modalities), self.tables.items.shape[1]), np.float32)
+        for name, part in self.tables.parts.items():
+            parts[:, self._modalities.index(name)] = part
+        parts[:, self._modalities.index(BEHAVIOUR)] = self.tables.items - parts.sum(axis=1)
+        return parts
+
+    def _shares(self, parts: F32) -> dict[str, float | None]:
+        """The parts' shares of the summed norms: the term's nominal modalities."""
+        norms = np.linalg.norm(parts, axis=2).sum(axis=0)
+        shares = norms / max(float(norms.sum()), 1e-12)
+        return {name: round(float(share), 6) for name, share in zip(self._modalities, shares, strict=True)}
+
+    def training_facts(self) -> dict[str, Any]:
+        """Epochs, seconds, steps by phase."""
+        return self._facts

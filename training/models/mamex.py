@@ -1,0 +1,173 @@
+"""MAMEX (arXiv 2508.08042): items are mixtures of experts over their modalities, without an identity of their own.
+
+Axes: `U` users, `I` items, `B` items of a batch, `M` content modalities, `E` experts per modality, `D` width.
+
+    mixture   h_m = Σ_{e ∈ top 2} g_me (W_me f_m + b_me),   g_m = softmax over the top 2 of A_m f_m + a_m
+    fusion    i = Σ_m β_m h_m,   β = softmax(MLP([h_1; …; h_M]))
+    score     ⟨u, i⟩, u a free table
+    loss      BPR + reg · norms + Σ_m MSE(i, h_m) + Σ_m KL(uniform ‖ mean g_m) + KL(uniform ‖ mean β)
+
+Features are L2-normalised. The sums of the loss carry equal weights. A missing modality has β_m = 0 [ours: the public
+code reads zeros]. Negatives come from items with interactions [ours: the public code draws cold ones too; an option].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model_store.manifest import Term
+from training.data.features import FeatureMatrix
+from training.data.splits import Split
+from training.fit.losses import bpr_loss, mean_square_norm
+from training.models.embedding.config import EmbeddingConfig
+from training.models.embedding.network import EmbeddingNetwork, ServedTerm, Tables, Triples, Vectors, as_array
+from training.models.embedding.recipe import EmbeddingRecipe, Material
+
+
+class MamexConfig(EmbeddingConfig):
+    """MAMEX's settings."""
+
+    embedding_size: int = Field(default=128, ge=1)
+    """Width D."""
+    reg: float = Field(default=1e-6, ge=0)
+    """Weight of the batch's squared norms."""
+    experts: int = Field(default=4, ge=1)
+    """Experts E per modality."""
+    top_k: int = Field(default=2, ge=1)
+    """Experts that count for an item."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout in the fusion."""
+    user_std: float = Field(default=0.1, gt=0)
+    """Standard deviation of the users' initial values."""
+    alignment: float = Field(default=1.0, ge=0)
+    """Weight of the squared errors between an item and its modalities."""
+    balance: float = Field(default=1.0, ge=0)
+    """Weight of the divergences that keep all experts and modalities in use."""
+    cold_negatives: bool = False
+    """Draw items without interactions as negatives too."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Items with what they are made of."""
+
+    vectors: Tensor
+    """(B, D)"""
+    modalities: Tensor
+    """(B, M, D) h"""
+    experts: list[Tensor]
+    """(B, E, D) per modality, before the gates"""
+    gates: list[Tensor]
+    """(B, E) g per modality"""
+    fusion: Tensor
+    """(B, M) β"""
+
+
+class MamexNetwork(EmbeddingNetwork):
+    """Mixtures, fusion, and a free table of users."""
+
+    def __init__(self, features: Mapping[str, FeatureMatrix], n_users: int, config: MamexConfig) -> None:
+        super().__init__()
+        self._config, self.names, width = config, list(features), config.embedding_size
+        self._widths = [matrix.values.shape[1] for matrix in features.values()]
+        blocks = [functional.normalize(torch.from_numpy(matrix.values), dim=1) for matrix in features.values()]
+        self.features: Tensor
+        self.register_buffer("features", torch.cat(blocks, dim=1), persistent=False)
+        present = torch.from_numpy(np.stack([matrix.present for matrix in features.values()], axis=1))
+        self.present: Tensor
+        self.register_buffer("present", present | ~present.any(dim=1, keepdim=True), persistent=False)
+        self.users = nn.Parameter(torch.randn(n_users, width) * config.user_std)
+        self.experts = nn.ModuleList(nn.Linear(d, config.experts * width) for d in self._widths)
+        self.gates = nn.ModuleList(nn.Linear(d, config.experts) for d in self._widths)
+        self.fusion = nn.Sequential(
+            nn.Linear(len(self.names) * width, width),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width, len(self.names)),
+        )
+
+    def mixed(self, rows: Tensor) -> Mixed:
+        """The items of `rows` (B,)."""
+        experts, gates = [], []
+        for block, expert, gate in zip(
+            torch.split(self.features[rows], self._widths, dim=1), self.experts, self.gates, strict=True
+        ):
+            experts.append(expert(block).unflatten(1, (self._config.experts, -1)))
+            gates.append(top_softmax(gate(block), self._config.top_k))
+        modalities = torch.stack([(g[:, :, None] * e).sum(dim=1) for g, e in zip(gates, experts, strict=True)], dim=1)
+        logits = self.fusion(modalities.flatten(1)).masked_fill(~self.present[rows], -torch.inf)
+        fusion = torch.softmax(logits, dim=1)
+        return Mixed((fusion[:, :, None] * modalities).sum(dim=1), modalities, experts, gates, fusion)
+
+    def forward(self) -> Vectors:
+        """All users and items."""
+        return Vectors(self.users, self.mixed(torch.arange(len(self.features), device=self.users.device)).vectors)
+
+    def losses(self, batch: Triples, epochs: float) -> dict[str, Tensor]:
+        """Over the batch's items only: there is no graph that would need the others."""
+        rows = torch.cat([batch.positives, batch.negatives])
+        mixed, users, n = self.mixed(rows), self.users[batch.users], len(batch.positives)
+        positives, negatives = mixed.vectors[:n], mixed.vectors[n:]
+        apart = (mixed.vectors[:, None] - mixed.modalities).square().mean(dim=2)
+        has = self.present[rows]
+        alignment = torch.stack([apart[has[:, m], m].mean() for m in range(has.shape[1]) if has[:, m].any()]).sum()
+        balance = torch.stack([from_uniform(gate) for gate in (*mixed.gates, mixed.fusion)]).sum()
+        return {
+            "bpr": bpr_loss(users, positives, negatives),
+            "reg": self._config.reg * mean_square_norm(users, positives, negatives),
+            "alignment": self._config.alignment * alignment,
+            "balance": self._config.balance * balance,
+        }
+
+    def tables(self) -> Tables:
+        """A term per expert, its weight `β_m g_me`."""
+        mixed = self.mixed(torch.arange(len(self.features), device=self.users.device))
+        terms = tuple(
+            ServedTerm(
+                Term(name=f"{name}-{e + 1}", role="modality", modalities={name: 1.0}),
+                as_array(mixed.experts[m][:, e]),
+                as_array(mixed.fusion[:, m] * mixed.gates[m][:, e]),
+            )
+            for m, name in enumerate(self.names)
+            for e in range(self._config.experts)
+        )
+        return Tables(as_array(self.users), as_array(mixed.vectors), terms=terms)
+
+
+def top_softmax(logits: Tensor, k: int) -> Tensor:
+    """(B, E) softmax over each row's k largest logits, 0 elsewhere."""
+    values, chosen = logits.topk(min(k, logits.shape[1]), dim=1)
+    return torch.zeros_like(logits).scatter(1, chosen, torch.softmax(values, dim=1))
+
+
+def from_uniform(gates: Tensor) -> Tensor:
+    """`KL(uniform ‖ mean of the gates)` of gates (B, E)."""
+    mean = gates.mean(dim=0).clamp_min(1e-9)
+    return -mean.log().mean() - float(np.log(len(mean)))
+
+
+class MamexRecipe(EmbeddingRecipe):
+    """Made for items without training interactions."""
+
+    name: ClassVar[str] = "mamex"
+    config_type: ClassVar[type[BaseModel]] = MamexConfig
+    needs_content: ClassVar[bool] = True
+
+    def network(self, material: Material, config: MamexConfig) -> MamexNetwork:
+        """Over the dataset's features."""
+        return MamexNetwork(material.dataset.features, material.dataset.n_users, config)
+
+    def allowed_negatives(self, split: Split, config: MamexConfig) -> NDArray[np.bool_] | None:
+        """Warm items, unless cold ones are asked for."""
+        if config.cold_negatives:
+            return None
+        return np.bincount(split.train.indices, minlength=split.train.shape[1]) > 0

@@ -1,0 +1,104 @@
+"""RLMultimodalRec (arXiv 2506.00107, from its abstract): LightGCN items plus a gated fusion of their modalities.
+
+Axes: `U` users, `I` items, `M` content modalities, `D` width.
+
+    z_m = P_m f_m,   z = Σ_m g_m ⊙ z_m,   item = LightGCN item + z,   user = LightGCN user;   BPR + reg · norms
+
+For two modalities `g_1 = σ(W [z_1; z_2] + b)`, `g_2 = 1 − g_1` as published; a softmax over modalities per coordinate
+is the same for any number. The fused vector is in the loss as in the score.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, Field
+from scipy import sparse
+from torch import Tensor, nn
+
+from training.data.dataset import Dataset
+from training.fit.losses import mean_square_norm
+from training.models.embedding.config import ContentConfig
+from training.models.embedding.content import ContentFeatures
+from training.models.embedding.light_propagation import LightPropagation
+from training.models.embedding.network import (
+    EmbeddingNetwork,
+    Tables,
+    Triples,
+    Vectors,
+    as_array,
+    bpr_of,
+    collaborative_term,
+    modality_term,
+    xavier_table,
+)
+from training.models.embedding.recipe import EmbeddingRecipe, Material
+
+
+class RlMultimodalConfig(ContentConfig):
+    """RLMultimodalRec's settings."""
+
+    layers: int = Field(default=2, ge=0)
+    """Hops on the user-item graph."""
+
+
+class RlMultimodalNetwork(EmbeddingNetwork):
+    """Free tables, the graph, the gated fusion."""
+
+    def __init__(
+        self, train: sparse.csr_array, dataset: Dataset, config: RlMultimodalConfig, device: torch.device
+    ) -> None:
+        super().__init__()
+        width = config.embedding_size
+        self.users, self.items = xavier_table(train.shape[0], width), xavier_table(train.shape[1], width)
+        self.features = ContentFeatures(dataset.features, trained=config.train_features)
+        count = len(self.features)
+        self.projections = nn.ModuleList(nn.Linear(d, width) for d in self.features.widths)
+        self.gate = nn.Linear(count * width, (count - 1) * width)
+        self._config = config
+        self._propagation = LightPropagation(train, config.layers, device)
+
+    def gated(self) -> tuple[Tensor, Tensor]:
+        """`g` and `z`, both (I, M, D)."""
+        projected = [project(table) for project, table in zip(self.projections, self.features, strict=True)]
+        z = torch.stack(projected, dim=1)
+        logits = self.gate(z.flatten(1)).unflatten(1, (len(projected) - 1, -1)) if len(projected) > 1 else z[:, :0]
+        # the last modality's logit is 0: with two modalities this is σ and 1 − σ
+        return torch.softmax(torch.cat([logits, torch.zeros_like(z[:, :1])], dim=1), dim=1), z
+
+    def forward(self) -> Vectors:
+        """Propagated users and items, the fusion added to the items."""
+        users, items = self._propagation(self.users, self.items)
+        gate, z = self.gated()
+        return Vectors(users, items + (gate * z).sum(dim=1))
+
+    def losses(self, batch: Triples, epochs: float) -> dict[str, Tensor]:
+        """BPR of the fused vectors, norms of the batch's rows of the free tables."""
+        norms = mean_square_norm(self.users[batch.users], self.items[batch.positives], self.items[batch.negatives])
+        return {"bpr": bpr_of(self(), batch), "reg": self._config.reg * norms}
+
+    def tables(self) -> Tables:
+        """The LightGCN item as base term; a term per modality, its weight the mean of its gate over coordinates."""
+        users, items = self._propagation(self.users, self.items)
+        gate, z = self.gated()
+        weight = gate.mean(dim=2)
+        own = gate * z / weight[:, :, None]
+        terms = [collaborative_term(as_array(items))]
+        terms += [
+            modality_term(name, as_array(own[:, m]), as_array(weight[:, m]))
+            for m, name in enumerate(self.features.names)
+        ]
+        return Tables(as_array(users), as_array(items + (gate * z).sum(dim=1)), terms=tuple(terms))
+
+
+class RlMultimodalRecipe(EmbeddingRecipe):
+    """Gated fusion on LightGCN."""
+
+    name: ClassVar[str] = "rlmultimodalrec"
+    config_type: ClassVar[type[BaseModel]] = RlMultimodalConfig
+    needs_content: ClassVar[bool] = True
+
+    def network(self, material: Material, config: RlMultimodalConfig) -> RlMultimodalNetwork:
+        """Over the training graph and the dataset's features."""
+        return RlMultimodalNetwork(material.split.train, material.dataset, config, material.device)
