@@ -33,6 +33,7 @@ def open_session(graph: Path | bytes, providers: Sequence[str] | None = None, th
         raise EncoderError(
             f"expected the execution providers {sorted(absent)}, onnxruntime has {runtime.get_available_providers()}"
         )
+    runtime.disable_telemetry_events()  # nothing about its users leaves the machine
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only; its warnings are advice about shapes

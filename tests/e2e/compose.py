@@ -46,7 +46,7 @@ def main() -> None:
         step("refuses calls without a key", lambda: refuses_strangers(system))
         step("recommends and explains", lambda: recommends(system))
         step("swap to another snapshot and back under load", lambda: swaps(system))
-        step("restart of Redis under load", lambda: restarts_redis(system))
+        step("feedback, and a restart of Redis under load", lambda: restarts_redis(system))
         step("scale to two under load", lambda: scales(system))
     except BaseException:
         system.compose("logs", "--tail", "60")
@@ -90,9 +90,12 @@ class System:
         command = [*self._compose, "-p", PROJECT, *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, check=True, text=True, stdout=stdout).stdout or ""
 
-    def get(self, path: str, *, key: bool = True) -> tuple[int, dict[str, str], Any]:
-        """Status (0 where no answer came), headers and document of a GET through the gateway."""
+    def get(self, path: str, *, key: bool = True, body: Any = None) -> tuple[int, dict[str, str], Any]:
+        """Status (0 where no answer came), headers and document of a GET through the gateway, or a POST of `body`."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
         if key:
             request.add_header("Authorization", f"Bearer {self.key}")
         try:
@@ -212,11 +215,26 @@ def swaps(system: System) -> str:
 
 
 def restarts_redis(system: System) -> str:
-    """Redis goes and comes; recommendations are answered throughout."""
+    """An event is acknowledged and seen; Redis goes and comes, answers go on, and the event is still there."""
+    user = system.ask("/users?limit=1")["users"][0]
+    item = system.ask(f"/recommend/{quote(user)}?k=1")["items"][0]["item"]
+    event = {"event_id": "check-1", "user": user, "item": item, "type": "purchase", "timestamp": time.time()}
+    status, _, kept = system.get("/events", body={"events": [event]})
+    assert (status, kept) == (200, {"accepted": 1, "duplicates": 0}), (status, kept)
+    assert knows(system, user, item), "expected the event in the history at once"
     with system.load() as statuses:
         system.compose("restart", "redis")
         time.sleep(3)
+    system.compose("restart", "service")  # nothing may live in the service's memory alone
+    system.until_ready(60)
+    system.until(lambda: knows(system, user, item), 10, "the event in the history")
+    assert system.get("/events", body={"events": [event]})[2] == {"accepted": 0, "duplicates": 1}
     return only_successes(statuses)
+
+
+def knows(system: System, user: str, item: str) -> bool:
+    """Whether a user's history begins with an item."""
+    return bool(system.ask(f"/users/{quote(user)}")["history"][0]["item"] == item)
 
 
 def scales(system: System) -> str:
