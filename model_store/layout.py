@@ -87,6 +87,7 @@ PAIR_PARAMETERS: dict[str, tuple[str, ...]] = {
     "pair_weights": ("E", "M"),
     "part_mean": ("M", "D"),
     "part_covariance": ("M", "D", "D"),
+    "part_with_total": ("M", "D", "D"),
     "expert_maps": ("E", "D", "W"),
     "expert_scale": ("E",),
     "user_router_mean": ("F",),

@@ -3,12 +3,16 @@
 Axes: `I` items, `N` candidates, `n` history length, `E` experts, `M` modalities, `D` width, `W` residual width.
 
     s(u,i)     = item-item(u,i) + Σ_{e ∈ TopK} g_e(u,i) s_e(u,i)
-    s_e(u,i)   = κ_e Σ_m ω_em ⟨u, V^m_i − [r_e ≠ ∅] V^{r_e}_i A_{r_e,m}⟩ + ⟨η_e tanh(u W_e), φ_e(i)⟩
+    s_e(u,i)   = t(u) + κ_e Σ_m ω_em (R_em(u,i) − R_em(u,u*)) + ⟨η_e tanh(u W_e), φ_e(i)⟩
+    R_em(u,i)  = ⟨u, V^m_i − [r_e ≠ ∅] V^{r_e}_i A_{r_e,m}⟩,   t(u) = ⟨u, Σ_m V^m_{u*}⟩
     ℓ_e(u,i)   = a_e(u) + c_e(i) + Σ_m γ_em tanh(z_m(u,i) / 3),   g = softmax over the top K of ℓ
 
-`V^m_i` are the parts of the item's vector (their sum is the vector that candidates are retrieved by), `z_m` is the
-part's inner product with the user, standardised over the catalogue in closed form from its mean and covariance.
-A complementary expert reads the others' parts after removing what its modality `r_e` predicts of them (ridge map `A`).
+`V^m_i` are the parts of the item's vector (their sum is the vector that candidates are retrieved by). A complementary
+expert reads the others' parts after removing what its modality `r_e` predicts of them (ridge map `A`). `u*` is the
+user's typical candidate: the expected item given a score `CANDIDATE_LEVEL` standard deviations above the catalogue's
+mean, a closed form in the moments of the parts. Every expert's opinion starts from its score `t(u)`, so that a gate
+chooses how an item is judged and does not lift or lower it as a whole. `z_m` is the part's inner product above the
+typical candidate's, in units of the user's spread.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from model_store.scoring.item_item import ItemItemTerm, no_item_item
 
 # An expert that would have to read at least this share of its template from missing modalities is not eligible.
 MISSING_SHARE = 0.5
+# Standard deviations above the catalogue's mean score at which a user's typical candidate is taken (our choice).
+CANDIDATE_LEVEL = 2.5
 _NEVER = np.float32(-1e9)
 
 
@@ -49,6 +55,7 @@ class PairScorer(Scorer):
         self.pair_weights = parameter("pair_weights")  # γ (E, M)
         self.part_mean = parameter("part_mean")  # (M, D)
         self.part_covariance = parameter("part_covariance")  # (M, D, D)
+        self.part_with_total = parameter("part_with_total")  # (M, D, D)
         self.expert_maps = parameter("expert_maps")  # W (E, D, W)
         self.expert_scale = parameter("expert_scale")  # η (E,)
         self._router = {name: parameter(f"user_router_{name}") for name in ("mean", "scale", "w1", "b1", "w2", "b2")}
@@ -122,12 +129,18 @@ class PairScorer(Scorer):
             weights = np.concatenate([np.full((len(item_rows), 1), np.nan, np.float32), weights], axis=1)
         return PairScores(item_rows, routed.sum(axis=2), weights, routed)
 
+    def typical(self, vector: F32) -> F32:
+        """(M, D): the parts of the user's typical candidate `u*`."""
+        direction = self.part_with_total @ vector
+        spread = float(np.sqrt((direction @ vector).sum() + 1e-12))
+        parts: F32 = self.part_mean + np.float32(CANDIDATE_LEVEL / spread) * direction
+        return parts
+
     def gate(self, state: UserState, item_rows: Rows, part_scores: F32) -> F64:
-        """`g` (N, E): the router's weights, zero outside the top K, summing to 1."""
-        mean = self.part_mean @ state.vector
+        """`g` (N, E) from the part scores (N, M) above the typical candidate's; zero outside the top K, sums to 1."""
         deviation = np.sqrt(np.einsum("d,mde,e->m", state.vector, self.part_covariance, state.vector) + 1e-12)
         present = self._present[item_rows]
-        cues = np.tanh((part_scores - mean) / (3.0 * deviation)) * present
+        cues = np.tanh(part_scores / (3.0 * deviation)) * present
         logits = state.logits + self._item_logits[item_rows].astype(np.float32) + cues @ self.pair_weights.T
         logits = np.where(self.eligible(present), logits, _NEVER)
         chosen = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
@@ -145,40 +158,40 @@ class PairScorer(Scorer):
         return able
 
     def _expert_amounts(self, vector: F32, parts: F32, item_rows: Rows) -> tuple[F64, F32]:
-        """Each expert's score split over modalities (N, E, M), and the part scores `⟨u, V^m⟩` (N, M)."""
-        part_scores: F32 = parts @ vector
+        """Each expert's score split over modalities (N, E, M), and the part scores above `u*` (N, M)."""
+        typical = self.typical(vector)
+        above: F32 = parts - typical
+        part_scores: F32 = above @ vector
         linear = np.repeat(part_scores[:, None, :], len(self.mix), axis=1)  # (N, E, M)
         for expert, removed in enumerate(self.removes):
             if removed >= 0:
                 predicted = self.residual_maps[removed] @ vector  # (M, D)
-                linear[:, expert] -= parts[:, removed] @ predicted.T
+                linear[:, expert] -= above[:, removed] @ predicted.T
         user_experts = self.expert_scale[:, None] * np.tanh(np.einsum("d,edw->ew", vector, self.expert_maps))
         residual = np.einsum("new,ew->ne", self._item_experts[item_rows].astype(np.float32), user_experts)
-        amounts = self.mix * (self.gain[:, None] * linear + residual[:, :, None])
+        amounts = self.mix * (self.gain[:, None] * linear + residual[:, :, None]) + typical @ vector
         return amounts.astype(np.float64), part_scores
 
     def because(self, state: UserState, item_row: int) -> Because:
-        """Exact for `item-item` and the experts' linear parts (gates and the user's norm held); the rest attributed."""
+        """Exact for `item-item` and the experts' linear parts; gates, typical candidate and norm are held."""
         rows = np.array([item_row])
         parts = self._parts[rows].astype(np.float32)
         _, part_scores = self._expert_amounts(state.vector, parts, rows)
         gates = self.gate(state, rows, part_scores)[0]
-        direction = np.zeros(parts.shape[2])
+        typical = self.typical(state.vector)
+        above = parts[0] - typical
+        direction = typical.sum(axis=0).astype(np.float64)
         for expert in np.flatnonzero(gates):
             removed = self.removes[expert]
-            read = (
-                parts[0]
-                if removed < 0
-                else parts[0] - np.einsum("d,mde->me", parts[0, removed], self.residual_maps[removed])
-            )
+            read = above
+            if removed >= 0:
+                read = above - np.einsum("d,mde->me", above[removed], self.residual_maps[removed])
             direction += gates[expert] * self.gain[expert] * (self.mix[expert] @ read)
         history = self._history[state.history_rows].astype(np.float64)
         history /= self._norm(history.sum(axis=0))
         exact = history @ direction
-        routed_residual = float(
-            self.score(state, rows).scores[0] - state.item_item.at(rows).sum() - direction @ state.vector
-        )
-        attributed = routed_residual * (history @ state.vector)
+        rest = self.score(state, rows).scores[0] - state.item_item.at(rows).sum() - direction @ state.vector
+        attributed = float(rest) * (history @ state.vector)
         if self._item_item is not None:
             exact = exact + self._item_item.per_history_item(state.history_rows, item_row)
         return Because(state.history_rows, exact, attributed)

@@ -223,6 +223,7 @@ def _parameters(
     e, m = template.shape
     parts = arrays["item_parts"].astype(np.float32)
     features = 1 + 2 * m
+    total = parts.sum(1)
     parameters = {
         "expert_mix": template * rng.uniform(0.8, 1.2, template.shape),
         "expert_gain": rng.uniform(0.5, 1.5, e),
@@ -231,6 +232,9 @@ def _parameters(
         "pair_weights": rng.normal(0, 0.5, (e, m)),
         "part_mean": parts.mean(0),
         "part_covariance": np.stack([np.cov(parts[:, index].T) for index in range(m)]),
+        "part_with_total": np.stack(
+            [(parts[:, index] - parts[:, index].mean(0)).T @ (total - total.mean(0)) / len(parts) for index in range(m)]
+        ),
         "expert_maps": rng.normal(0, 0.5, (e, width, residual_width)),
         "expert_scale": rng.uniform(0.1, 0.5, e),
         "user_router_mean": rng.normal(0, 0.2, features),

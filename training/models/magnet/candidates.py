@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from training.models.magnet.scored import Evidence, standardised_cues
+from training.models.magnet.scored import Evidence, Reader
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class CandidateTable:
     items: Tensor  # (n, C) int64
     unseen: Tensor  # (n, C) bool; False only where a user has fewer than C unseen items
     positive: Tensor  # (n, C) bool
-    base: Tensor  # (n, C) the item-item term
+    base: Tensor  # (n, C) the item-item term and the user's level
     part_scores: Tensor  # (n, C, M)
     predicted: Tensor  # (n, C, M, M)
     cues: Tensor  # (n, C, M)
@@ -56,10 +56,7 @@ def candidate_table(
 
     """
     count = min(count, positives.shape[1])
-    parts = torch.from_numpy(evidence.base.parts)
-    maps = torch.from_numpy(evidence.maps)
-    present = torch.from_numpy(evidence.present)
-    mean, covariance = torch.from_numpy(evidence.mean), torch.from_numpy(evidence.covariance)
+    reader = Reader(evidence)
     collected: list[tuple[Tensor, ...]] = []
     for start in range(0, len(user_rows), block):
         rows = user_rows[start : start + block]
@@ -68,16 +65,10 @@ def candidate_table(
         static[seen[rows].toarray() > 0] = -np.inf
         scores = torch.from_numpy(static)
         items = torch.topk(scores, count, dim=1).indices.sort(dim=1).values
-        users = torch.from_numpy(evidence.users[rows])
-        own_parts = parts[items]  # (n, C, M, D)
-        part_scores = torch.einsum("ncmd,nd->ncm", own_parts, users)
-        predicted_users = torch.einsum("rmde,ne->nrmd", maps, users)
-        predicted = torch.einsum("ncrd,nrmd->ncrm", own_parts, predicted_users)
-        cues = standardised_cues(part_scores, users, mean, covariance, present[items])
+        reading = reader.read(torch.from_numpy(evidence.users[rows]), items)
         positive = torch.from_numpy(positives[rows].toarray() > 0).gather(1, items)
         unseen = scores.gather(1, items) > -torch.inf
-        collected.append(
-            (items, unseen, positive, torch.from_numpy(term).gather(1, items), part_scores, predicted, cues)
-        )
+        base = torch.from_numpy(term).gather(1, items) + reading.level[:, None]
+        collected.append((items, unseen, positive, base, reading.part_scores, reading.predicted, reading.cues))
     columns = (torch.cat(column) for column in zip(*collected, strict=True))
     return CandidateTable(user_rows, np.diff(positives.indptr)[user_rows].astype(np.int64), *columns)

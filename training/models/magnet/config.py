@@ -120,8 +120,8 @@ class ItemItemConfig(_Config):
 
     enabled: bool = True
     """Add the item-item term."""
-    neighbours: int = Field(default=50, ge=1)
-    """Entries kept per row."""
+    neighbours: int = Field(default=200, ge=1)
+    """Entries kept per row; dense data lose accuracy below."""
 
 
 class MagnetConfig(_Config):

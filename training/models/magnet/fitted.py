@@ -108,8 +108,9 @@ class FittedMagnet(FittedModel):
             "expert_scale": experts.scale.numpy(),
             "residual_maps": evidence.maps,
             "pair_weights": router.pair_weights.numpy(),
-            "part_mean": evidence.mean,
-            "part_covariance": evidence.covariance,
+            "part_mean": evidence.moments.mean,
+            "part_covariance": evidence.moments.covariance,
+            "part_with_total": evidence.moments.with_total,
             **{f"user_router_{name}": getattr(user, name).numpy() for name in USER_ROUTER},
         }
         return SnapshotContent(

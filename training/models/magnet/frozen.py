@@ -148,9 +148,22 @@ def residual_maps(parts: F32, warm: NDArray[np.bool_]) -> F32:
     return maps
 
 
-def part_moments(parts: F32) -> tuple[F32, F32]:
-    """Mean (M, D) and covariance (M, D, D) of the parts over the catalogue: they standardise part scores per user."""
+@dataclass(frozen=True)
+class PartMoments:
+    """Moments of the parts over the catalogue; with them a user's level and spread are closed forms."""
+
+    mean: F32  # (M, D)
+    covariance: F32  # (M, D, D) of each part with itself
+    with_total: F32  # (M, D, D) of each part with the sum of all parts
+
+
+def part_moments(parts: F32) -> PartMoments:
+    """The moments of these parts (I, M, D)."""
     mean = parts.mean(axis=0, dtype=np.float64)
     centred = parts - mean
-    covariance = np.einsum("imd,ime->mde", centred, centred) / len(parts)
-    return mean.astype(np.float32), covariance.astype(np.float32)
+    total = centred.sum(axis=1)
+    return PartMoments(
+        mean=mean.astype(np.float32),
+        covariance=np.stack([part.T @ part / len(parts) for part in centred.swapaxes(0, 1)]).astype(np.float32),
+        with_total=np.stack([part.T @ total / len(parts) for part in centred.swapaxes(0, 1)]).astype(np.float32),
+    )

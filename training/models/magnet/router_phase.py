@@ -19,6 +19,9 @@ from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.router import NEVER, Routing, RoutingStatistics, statistics
 from training.models.magnet.scored import Evidence, Mixture
 
+SLOWEST = 0.05
+"""Step sizes fall linearly to this share: the last steps average out the noise of small batches."""
+
 
 class _Fitted(torch.nn.Module):
     """What a checkpoint of this phase holds."""
@@ -60,6 +63,7 @@ class RouterPhase(Phase[_Fitted]):
             ],
             lr=config.learning_rate,
         )
+        self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self.table, self.selected_on = fitted_on, selected_on
         self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
@@ -96,6 +100,8 @@ class RouterPhase(Phase[_Fitted]):
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Ranking loss, the schedule's pressure, and the bound on the logits."""
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * max(1 - step / self.config.steps, SLOWEST)
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
         scores, routing = self._scores(self.table, rows, dense=not self.schedule.ramped)
         logits = scores * self.module.log_sharpness.exp()

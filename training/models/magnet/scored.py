@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from model_store.scoring.pair import CANDIDATE_LEVEL
 from training.models.item_item import ItemItem
 from training.models.magnet.experts import StructuredExperts
-from training.models.magnet.frozen import FrozenBase, part_moments, residual_maps
+from training.models.magnet.frozen import FrozenBase, PartMoments, part_moments, residual_maps
 from training.models.magnet.node_features import item_features, user_features
 from training.models.magnet.router import PairRouter
 
@@ -34,8 +35,7 @@ class Evidence:
     item_item_total: sparse.csr_array  # (I, I) the term's matrix, weighted; empty without the term
     users: F32  # (U, D)
     maps: F32  # (M, M, D, D)
-    mean: F32  # (M, D)
-    covariance: F32  # (M, D, D)
+    moments: PartMoments
     user_features: F32  # (U, 1 + 2M)
     item_features: F32  # (I, G)
 
@@ -63,7 +63,6 @@ def gather_evidence(
         item_item = replace(item_item, values=item_item.values * np.float32(weight))
         total = item_item.matrix()
     degree = np.asarray(interactions.sum(axis=0), dtype=np.float32).ravel()
-    mean, covariance = part_moments(base.parts)
     return Evidence(
         base=base,
         interactions=interactions,
@@ -73,8 +72,7 @@ def gather_evidence(
         item_item_total=total,
         users=base.users(interactions),
         maps=residual_maps(base.parts, degree > 0),
-        mean=mean,
-        covariance=covariance,
+        moments=part_moments(base.parts),
         user_features=user_features(interactions, base.parts, present),
         item_features=item_features(base.parts, present, degree),
     )
@@ -88,11 +86,57 @@ class Mixture(torch.nn.Module):
         self.experts, self.router = experts, router
 
 
-def standardised_cues(part_scores: Tensor, users: Tensor, mean: Tensor, covariance: Tensor, present: Tensor) -> Tensor:
-    """`tanh(z / 3)` (n, C, M): part scores in units of the user's spread over the catalogue; 0 where missing."""
-    centre = users @ mean.T
-    spread = torch.sqrt(torch.einsum("nd,mde,ne->nm", users, covariance, users) + 1e-12)
-    return torch.tanh((part_scores - centre[:, None]) / (3 * spread[:, None])) * present
+@dataclass(frozen=True)
+class Reading:
+    """What experts and router read of pairs, all relative to the user's typical candidate."""
+
+    part_scores: Tensor  # (n, C, M) `⟨u, V^m⟩` above the typical candidate's
+    predicted: Tensor  # (n, C, M, M) per removed modality r: `⟨u, V^r A_{r,m}⟩` above the typical candidate's
+    cues: Tensor  # (n, C, M) `tanh(z / 3)`: part scores in units of the user's spread; 0 where missing
+    level: Tensor  # (n,) the typical candidate's score, which every expert's opinion starts from
+
+
+class Reader:
+    """Reads pairs of users and items over one base.
+
+    The typical candidate of a user is the expected item given a score `CANDIDATE_LEVEL` standard deviations above the
+    catalogue's mean: a closed form in the moments of the parts. Without it an expert's gate would lift or lower an item
+    as a whole, because parts differ in level, and routing would be noise in the ranking (measured, training/LOG.md).
+    """
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.parts = torch.from_numpy(evidence.base.parts)
+        self.present = torch.from_numpy(evidence.present)
+        self._maps = torch.from_numpy(evidence.maps)
+        self._mean = torch.from_numpy(evidence.moments.mean)
+        self._covariance = torch.from_numpy(evidence.moments.covariance)
+        self._with_total = torch.from_numpy(evidence.moments.with_total)
+
+    def typical(self, users: Tensor) -> Tensor:
+        """(n, M, D): the parts of each user's typical candidate."""
+        direction = torch.einsum("mde,ne->nmd", self._with_total, users)
+        variance = torch.einsum("nmd,nd->n", direction, users)
+        return self._mean + CANDIDATE_LEVEL * direction / torch.sqrt(variance + 1e-12)[:, None, None]
+
+    def read(self, users: Tensor, items: Tensor | None = None) -> Reading:
+        """Pairs of `users` (n, D) with the items of each row of `items` (n, C), or with all items."""
+        typical = self.typical(users)
+        level = torch.einsum("nmd,nd->nm", typical, users)
+        predictors = torch.einsum("rmde,ne->nrmd", self._maps, users)
+        level_predicted = torch.einsum("nrd,nrmd->nrm", typical, predictors)
+        if items is None:
+            part_scores = torch.einsum("imd,nd->nim", self.parts, users)
+            predicted = torch.einsum("ird,nrmd->nirm", self.parts, predictors)
+            present = self.present[None]
+        else:
+            own = self.parts[items]
+            part_scores = torch.einsum("ncmd,nd->ncm", own, users)
+            predicted = torch.einsum("ncrd,nrmd->ncrm", own, predictors)
+            present = self.present[items]
+        part_scores = part_scores - level[:, None]
+        spread = torch.sqrt(torch.einsum("nd,mde,ne->nm", users, self._covariance, users) + 1e-12)
+        cues = torch.tanh(part_scores / (3 * spread[:, None])) * present
+        return Reading(part_scores, predicted - level_predicted[:, None], cues, level.sum(dim=1))
 
 
 class MagnetScorer:
@@ -106,24 +150,19 @@ class MagnetScorer:
         """(n, I) full scores, all terms."""
         self.mixture.eval()
         evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
-        parts = torch.from_numpy(evidence.base.parts)
-        present = torch.from_numpy(evidence.present)
-        item_residuals = experts.item_residuals(parts)
+        reader = Reader(evidence)
+        item_residuals = experts.item_residuals(reader.parts)
         item_logits = router.item(torch.from_numpy(evidence.item_features))
         user_logits = router.user(torch.from_numpy(evidence.user_features))
-        eligible = router.eligible(present)
-        mean, covariance = torch.from_numpy(evidence.mean), torch.from_numpy(evidence.covariance)
-        maps = torch.from_numpy(evidence.maps)
+        eligible = router.eligible(reader.present)
         scored = np.zeros((len(user_rows), len(evidence.present)), np.float32)
         for start in range(0, len(user_rows), self.block):
             rows = user_rows[start : start + self.block]
             users = torch.from_numpy(evidence.users[rows])
-            part_scores = torch.einsum("nd,imd->nim", users, parts)
-            predicted = torch.einsum("ird,nrmd->nirm", parts, torch.einsum("rmde,ne->nrmd", maps, users))
+            reading = reader.read(users)
             residuals = torch.einsum("new,iew->nie", experts.user_residuals(users), item_residuals)
-            scores = experts.linear_scores(part_scores, predicted) + residuals
-            cues = standardised_cues(part_scores, users, mean, covariance, present)
-            routing = router(user_logits[torch.from_numpy(rows)], item_logits[None], cues, eligible[None])
-            routed = (routing.gates * scores).sum(dim=-1).numpy()
+            scores = experts.linear_scores(reading.part_scores, reading.predicted) + residuals
+            routing = router(user_logits[torch.from_numpy(rows)], item_logits[None], reading.cues, eligible[None])
+            routed = ((routing.gates * scores).sum(dim=-1) + reading.level[:, None]).numpy()
             scored[start : start + self.block] = routed + evidence.item_item_scores(rows)
         return scored
