@@ -125,9 +125,12 @@ def test_residual_maps_take_out_what_one_part_predicts_of_another() -> None:
 
 def test_part_moments_standardise_part_scores_per_user() -> None:
     base = frozen(2)
-    mean, covariance = part_moments(base.parts)
+    moments = part_moments(base.parts)
     user = np.random.default_rng(1).normal(size=D).astype(np.float32)
     part_scores = base.parts @ user  # (I, M)
-    np.testing.assert_allclose(mean @ user, part_scores.mean(axis=0), atol=1e-5)
-    spread = np.sqrt(np.einsum("d,mde,e->m", user, covariance, user))
+    np.testing.assert_allclose(moments.mean @ user, part_scores.mean(axis=0), atol=1e-5)
+    spread = np.sqrt(np.einsum("d,mde,e->m", user, moments.covariance, user))
     np.testing.assert_allclose(spread, part_scores.std(axis=0), rtol=1e-4)
+    total = part_scores.sum(axis=1)
+    with_total = [np.cov(part, total, bias=True)[0, 1] for part in part_scores.T]
+    np.testing.assert_allclose(np.einsum("d,mde,e->m", user, moments.with_total, user), with_total, rtol=1e-3)
