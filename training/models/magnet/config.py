@@ -80,9 +80,9 @@ class RouterConfig(_Config):
     """Adam's step size for the experts."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Decoupled weight decay of router and experts, towards the static mixture that they start from."""
-    batch_users: int = Field(default=256, ge=1)
+    batch_users: int = Field(default=128, ge=1)
     """Users per step."""
-    steps: int = Field(default=400, ge=10)
+    steps: int = Field(default=300, ge=10)
     """Optimiser steps; the second stage has always ramped before they end."""
     z_loss: float = Field(default=1e-4, ge=0)
     """Weight of the bound on the router's logits."""
