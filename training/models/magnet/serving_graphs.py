@@ -87,15 +87,18 @@ class ItemEncoder(nn.Module):
             history = history + rows @ self.get_buffer(f"history_{name}")
         parts = inferred + torch.stack(own, dim=1)
         total = parts.sum(dim=1)
-        blocks = total.reshape(len(total), self.members, -1).norm(dim=2).clamp_min(EPSILON) * self.members**0.5
+        blocks = (
+            total.reshape(-1, self.members, total.shape[1] // self.members).norm(dim=2).clamp_min(EPSILON)
+            * self.members**0.5
+        )
         parts = parts / blocks.repeat_interleave(total.shape[1] // self.members, dim=1)[:, None]
         logits: Tensor = self.router(_new_features(parts, present))
         return parts, history, self.experts.item_residuals(parts), logits
 
 
 def unit_blocks(vectors: Tensor, members: int) -> Tensor:
-    """Rows (B, D) with each member's block normalised, over √members."""
-    blocks = vectors.reshape(len(vectors), members, -1)
+    """Rows (B, D) with each member's block normalised, over √members; `len` would be a constant to the tracer."""
+    blocks = vectors.reshape(-1, members, vectors.shape[1] // members)
     norms: Tensor = blocks.norm(dim=2, keepdim=True).clamp_min(EPSILON)
     return (blocks / norms / math.sqrt(members)).reshape(vectors.shape)
 
