@@ -16,13 +16,21 @@ from rich.table import Table
 from model_store.errors import StoreError
 from model_store.store import Store
 from training import pipeline
-from training.config import ConfigError, RunConfig, read_run_config, read_toml, with_overrides, write_run_config
+from training.compare_command import compare
+from training.config import (
+    ConfigError,
+    RunConfig,
+    put_together,
+    read_run_config,
+    write_run_config,
+)
 from training.data.demo_command import demo_data
 from training.encoders.commands import encoder_group, features_command
 from training.errors import TrainingError
 from training.fit.loop import Interrupted
 from training.fit.run import Run, progress_display
 from training.models.registry import RECIPES
+from training.sweep_command import sweep
 
 STORE = click.option(
     "--store",
@@ -63,6 +71,8 @@ def main() -> None:
 main.add_command(demo_data)
 main.add_command(features_command)
 main.add_command(encoder_group)
+main.add_command(compare)
+main.add_command(sweep)
 
 
 @main.command()
@@ -110,7 +120,7 @@ def run(
         config = read_run_config(directory / "config.toml")
     else:
         resume = False
-        config = _configured(config_file, overrides, {"data": data, **given})
+        config = put_together(config_file, overrides, {"data": data, **given})
         if (directory / "config.toml").exists():
             raise ConfigError(f"expected a new run directory, {directory} holds a run; give --resume or another --out")
     _walk(config, directory, store, resume=resume, evaluate=True, publish=publish, promote=promote)
@@ -140,18 +150,6 @@ def export(directory: Path, store: Path, promote: bool) -> None:
 def models(as_json: bool) -> None:
     """The names that --model takes."""
     click.echo(json.dumps(list(RECIPES)) if as_json else "\n".join(RECIPES))
-
-
-def _configured(config_file: Path | None, overrides: tuple[str, ...], given: dict[str, Any]) -> RunConfig:
-    values = read_toml(config_file) if config_file else {}
-    values |= {name: value for name, value in given.items() if value is not None}
-    values = with_overrides(values, overrides)
-    if "data" not in values:
-        raise ConfigError("expected a dataset directory: give --data DIR")
-    try:
-        return RunConfig.model_validate(values)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _walk(

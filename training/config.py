@@ -97,6 +97,24 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"expected a TOML file at {path}: {error}") from error
 
 
+def put_together(config_file: Path | None, overrides: tuple[str, ...], given: dict[str, Any]) -> RunConfig:
+    """A run's configuration from a file, the options that were given (None: not given) and `--set` overrides.
+
+    Raises:
+        ConfigError: there is no dataset, or a setting of the run does not exist.
+
+    """
+    values = read_toml(config_file) if config_file else {}
+    values |= {name: value for name, value in given.items() if value is not None}
+    values = with_overrides(values, overrides)
+    if "data" not in values:
+        raise ConfigError("expected a dataset directory: give --data DIR")
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_problems(error)) from error
+
+
 def read_run_config(path: Path) -> RunConfig:
     """A run's `config.toml`.
 

@@ -23,6 +23,7 @@ from training.data.interactions import find_interactions, read_interactions
 from training.data.splits import Split, everything, split_dataset
 from training.encoders.extract import StageProgress, extract_features
 from training.errors import TrainingError
+from training.evaluation.per_user import save_per_user
 from training.evaluation.protocol import Evaluation, evaluate_both
 from training.export.build import build_draft
 from training.export.measure import measured
@@ -104,7 +105,7 @@ def evaluation(prepared: Prepared, fitted: FittedModel) -> dict[str, Evaluation]
 
 
 def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict[str, Evaluation]) -> dict[str, Any]:
-    """`metrics.json`: the promised fields, the strata of the test, and the facts of the training."""
+    """`metrics.json`: the promised fields, the strata of the test, and the facts of the training; `per_user.npz`."""
     facts = fitted.training_facts()
     strata = parts["test"].strata_means()
     metrics: dict[str, Any] = {
@@ -122,6 +123,7 @@ def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict
         "evaluated": "the model fitted on the training part, not the refitted one",
         "training": facts,
     }
+    save_per_user(run.directory, parts)
     path = run.directory / "metrics.json"
     path.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics

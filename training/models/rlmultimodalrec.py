@@ -55,7 +55,7 @@ class RlMultimodalNetwork(EmbeddingNetwork):
         self.features = ContentFeatures(dataset.features, trained=config.train_features)
         count = len(self.features)
         self.projections = nn.ModuleList(nn.Linear(d, width) for d in self.features.widths)
-        self.gate = nn.Linear(count * width, (count - 1) * width)
+        self.gate = nn.Linear(count * width, (count - 1) * width) if count > 1 else None
         self._config = config
         self._propagation = LightPropagation(train, config.layers, device)
 
@@ -63,7 +63,9 @@ class RlMultimodalNetwork(EmbeddingNetwork):
         """`g` and `z`, both (I, M, D)."""
         projected = [project(table) for project, table in zip(self.projections, self.features, strict=True)]
         z = torch.stack(projected, dim=1)
-        logits = self.gate(z.flatten(1)).unflatten(1, (len(projected) - 1, -1)) if len(projected) > 1 else z[:, :0]
+        if self.gate is None:
+            return torch.ones_like(z), z
+        logits = self.gate(z.flatten(1)).unflatten(1, (len(projected) - 1, -1))
         # the last modality's logit is 0: with two modalities this is σ and 1 − σ
         return torch.softmax(torch.cat([logits, torch.zeros_like(z[:, :1])], dim=1), dim=1), z
 

@@ -1,0 +1,116 @@
+"""Comparing runs: their users' metrics on disk, grouping by seed, and tables that say what the numbers say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from training.cli import main
+from training.comparison import differences, means_table, read_runs
+from training.config import RunConfig, write_run_config
+from training.errors import TrainingError
+from training.evaluation.per_user import OVERALL, load_per_user, save_per_user
+from training.evaluation.protocol import Evaluation, UserMetrics
+from training.evaluation.significance import holm, paired_bootstrap
+
+N = 80
+
+
+def write_run(
+    directory: Path, model: str, recall: np.ndarray, *, seed: int = 0, split: str = "given", data: str = "baby"
+) -> Path:
+    """An evaluated run with these recalls (n,); its tail stratum is every other user."""
+    rows = np.arange(len(recall), dtype=np.int64)
+    overall = UserMetrics(rows, {"recall@20": recall, "ndcg@20": recall / 2})
+    tail = UserMetrics(rows[::2], {name: values[::2] for name, values in overall.values.items()})
+    evaluation = Evaluation("test", overall, {"tail": tail}, {}, np.zeros((len(recall), 50), np.int32))
+    write_run_config(directory / "config.toml", RunConfig(data=Path(data), model=model, seed=seed))
+    save_per_user(directory, {"test": evaluation})
+    (directory / "metrics.json").write_text(json.dumps({"split": {"name": split, "seed": seed}}))
+    return directory
+
+
+@pytest.fixture
+def recall() -> np.ndarray:
+    return np.random.default_rng(0).random(N)
+
+
+def test_per_user_metrics_come_back(tmp_path: Path, recall: np.ndarray) -> None:
+    found = load_per_user(write_run(tmp_path / "a", "ease", recall))["test"]
+    assert set(found) == {OVERALL, "tail"}
+    np.testing.assert_array_equal(found[OVERALL].values["recall@20"], recall)
+    np.testing.assert_array_equal(found["tail"].user_rows, np.arange(0, N, 2))
+
+
+def test_a_run_without_them_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="magnet-train evaluate"):
+        load_per_user(tmp_path)
+
+
+def test_seeds_are_one_model_and_averaged_per_user(tmp_path: Path, recall: np.ndarray) -> None:
+    other = np.roll(recall, 1)
+    runs = [
+        write_run(tmp_path / "a1", "magnet", recall + 0.2, seed=1),
+        write_run(tmp_path / "b", "ease", recall),
+        write_run(tmp_path / "a0", "magnet", other + 0.2, seed=0),
+    ]
+    models = read_runs(runs)
+    assert [(model.label, len(model.runs)) for model in models] == [("magnet", 2), ("ease", 1)]
+    (found,) = differences(models, part="test", metrics=["recall@20"], groups=[OVERALL])
+    expected = paired_bootstrap(np.stack([other + 0.2, recall + 0.2]), recall)
+    assert found.paired == expected
+    assert found.verdict == "better"
+    table = means_table(models, part="test", metrics=["recall@20"], groups=[OVERALL])
+    assert f"| magnet | 2 | {N} | {recall.mean() + 0.2:.4f} ± 0.0000 |" in table
+
+
+def test_holm_runs_over_every_comparison_of_the_table(tmp_path: Path, recall: np.ndarray) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.1, N)
+    runs = [write_run(tmp_path / "a", "magnet", recall + 0.02 + noise), write_run(tmp_path / "b", "ease", recall)]
+    runs.append(write_run(tmp_path / "c", "bpr", recall - 0.3))
+    found = differences(read_runs(runs), part="test", metrics=["recall@20", "ndcg@20"], groups=[OVERALL, "tail"])
+    assert len(found) == 2 * 2 * 2
+    assert [entry.adjusted for entry in found] == holm([entry.paired.p_value for entry in found])
+
+
+def test_groups_that_nobody_is_in_are_left_out(tmp_path: Path, recall: np.ndarray) -> None:
+    models = read_runs([write_run(tmp_path / "a", "magnet", recall), write_run(tmp_path / "b", "ease", recall)])
+    found = differences(models, part="test", metrics=["recall@20"], groups=["cold", "tail"])
+    assert [(entry.group, entry.verdict) for entry in found] == [("tail", "not shown")]
+
+
+def test_settings_apart_from_the_seed_make_another_model(tmp_path: Path, recall: np.ndarray) -> None:
+    runs = [write_run(tmp_path / name, "ease", recall) for name in ("plain", "tuned")]
+    config = RunConfig(data=Path("baby"), model="ease", settings={"reg": 5.0})
+    write_run_config(tmp_path / "tuned" / "config.toml", config)
+    assert [model.label for model in read_runs(runs)] == ["ease (plain)", "ease (tuned)"]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, recall: np.ndarray) -> None:
+    ours = write_run(tmp_path / "a", "magnet", recall)
+    with pytest.raises(TrainingError, match="movielens"):
+        read_runs([ours, write_run(tmp_path / "b", "ease", recall, data="movielens")])
+    with pytest.raises(TrainingError, match="cold-items"):
+        read_runs([ours, write_run(tmp_path / "c", "ease", recall, split="cold-items")])
+    with pytest.raises(TrainingError, match="one run per seed"):
+        read_runs([ours, write_run(tmp_path / "d", "magnet", recall)])
+    drawn = [write_run(tmp_path / f"e{s}", m, recall, seed=s, split="random") for m, s in (("ease", 0), ("bpr", 1))]
+    with pytest.raises(TrainingError, match="drawn by seed"):
+        read_runs(drawn)
+    fewer = read_runs([ours, write_run(tmp_path / "f", "ease", recall[1:])])
+    with pytest.raises(TrainingError, match="different users"):
+        differences(fewer, part="test", metrics=["recall@20"], groups=[OVERALL])
+
+
+def test_the_command_prints_and_writes_tables(tmp_path: Path, recall: np.ndarray) -> None:
+    runs = [write_run(tmp_path / "a", "magnet", recall + 0.1), write_run(tmp_path / "b", "ease", recall)]
+    arguments = ["compare", *map(str, runs), "--group", "all", "--resamples", "500", "--out", str(tmp_path / "t.md")]
+    answer = CliRunner().invoke(main, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "| ease | tail | ndcg@20 | +0.0500 |" in answer.stdout
+    assert (tmp_path / "t.md").read_text() == answer.stdout
+    answer = CliRunner().invoke(main, ["compare", str(tmp_path)])
+    assert answer.exit_code == 2
+    assert "metrics.json" in answer.stderr

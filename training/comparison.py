@@ -1,0 +1,207 @@
+"""Runs compared in pairs: which model is better, by how much, how surely, and for whom.
+
+Runs of one configuration with different seeds are one model; a user's metric is averaged over them first, because users
+are what is resampled. The first model is compared with every other one; Holm's correction runs over all comparisons of
+the table, whatever their metric and group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import RunConfig, read_run_config
+from training.errors import TrainingError
+from training.evaluation.per_user import OVERALL, Groups, load_per_user
+from training.evaluation.protocol import UserMetrics
+from training.evaluation.significance import PairedDifference, holm, paired_bootstrap
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run directory that was evaluated."""
+
+    directory: Path
+    config: RunConfig
+    split: str
+    """The rule that was used, where the configuration says `auto`."""
+    parts: dict[str, Groups]
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """Runs of one configuration, by rising seed."""
+
+    label: str
+    runs: tuple[FinishedRun, ...]
+
+    def values(self, part: str, group: str, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """User rows (n,) and the metric of each seed (S, n).
+
+        Raises:
+            TrainingError: a run lacks the group or metric, or the seeds have other users.
+
+        """
+        found = [self._metrics(run, part, group) for run in self.runs]
+        rows = found[0].user_rows
+        for run, metrics in zip(self.runs, found, strict=True):
+            if not np.array_equal(metrics.user_rows, rows):
+                raise TrainingError(
+                    f"expected the users of {self.runs[0].directory} in group {group!r}, {run.directory} has others"
+                )
+            if metric not in metrics.values:
+                raise TrainingError(f"{run.directory}: expected a metric out of {sorted(metrics.values)}: {metric!r}")
+        return rows, np.stack([metrics.values[metric] for metrics in found])
+
+    def has(self, part: str, group: str) -> bool:
+        """Whether every run has users in the group."""
+        return all(group in run.parts.get(part, {}) for run in self.runs)
+
+    def _metrics(self, run: FinishedRun, part: str, group: str) -> UserMetrics:
+        if group not in run.parts.get(part, {}):
+            raise TrainingError(f"{run.directory}: expected the group {group!r} in part {part!r}, found none")
+        return run.parts[part][group]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Ours minus theirs in one group and metric."""
+
+    other: str
+    group: str
+    metric: str
+    paired: PairedDifference
+    adjusted: float
+    """The p-value after Holm's correction."""
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, or that nothing is shown."""
+        if self.adjusted >= LEVEL:
+            return "not shown"
+        return "better" if self.paired.mean > 0 else "worse"
+
+
+def read_runs(directories: Sequence[Path]) -> list[ComparedModel]:
+    """Group run directories into models, in the order given; a label is the model's name, or the first run's folder.
+
+    Raises:
+        TrainingError: a directory is no evaluated run, or the runs are of different data or splits.
+
+    """
+    runs = [_read(directory) for directory in directories]
+    first = runs[0]
+    for run in runs:
+        if (run.config.data.name, run.split, run.config.min_rating) != (
+            first.config.data.name,
+            first.split,
+            first.config.min_rating,
+        ):
+            raise TrainingError(
+                f"expected runs on {first.config.data.name!r} split by {first.split!r} like {first.directory}, "
+                f"{run.directory} is on {run.config.data.name!r} split by {run.split!r}"
+            )
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(_configuration(run.config), []).append(run)
+    names = [group[0].config.model for group in groups.values()]
+    models = []
+    for name, group in zip(names, groups.values(), strict=True):
+        seeds = [run.config.seed for run in group]
+        if len(set(seeds)) < len(seeds):
+            raise TrainingError(
+                f"expected one run per seed, found two of the same: {[str(r.directory) for r in group]}"
+            )
+        label = name if names.count(name) == 1 else f"{name} ({group[0].directory.name})"
+        models.append(ComparedModel(label, tuple(sorted(group, key=lambda run: run.config.seed))))
+    if first.split != "given":  # the test part changes with the seed
+        wanted = [run.config.seed for run in models[0].runs]
+        for model in models:
+            if [run.config.seed for run in model.runs] != wanted:
+                raise TrainingError(
+                    f"the split {first.split!r} is drawn by seed: expected seeds {wanted} of {model.label}"
+                )
+    return models
+
+
+def _read(directory: Path) -> FinishedRun:
+    path = directory / "metrics.json"
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))["split"]["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"expected an evaluated run, {path} cannot be read: {error}") from error
+    return FinishedRun(directory, read_run_config(directory / "config.toml"), split, load_per_user(directory))
+
+
+def _configuration(config: RunConfig) -> str:
+    ignored = {"seed", "data", "features", "device"}
+    return json.dumps(config.model_dump(mode="json", exclude=ignored), sort_keys=True)
+
+
+def differences(
+    models: Sequence[ComparedModel],
+    *,
+    part: str,
+    metrics: Sequence[str],
+    groups: Sequence[str],
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> list[Difference]:
+    """The first model against every other one; groups that nobody is in are left out."""
+    ours, found = models[0], []
+    for other in models[1:]:
+        for group in groups:
+            if group != OVERALL and not (ours.has(part, group) and other.has(part, group)):
+                continue
+            for metric in metrics:
+                rows, mine = ours.values(part, group, metric)
+                their_rows, theirs = other.values(part, group, metric)
+                if not np.array_equal(rows, their_rows):
+                    raise TrainingError(f"{ours.label} and {other.label} were evaluated on different users")
+                paired = paired_bootstrap(mine, theirs, resamples=resamples, seed=seed)
+                found.append((other.label, group, metric, paired))
+    adjusted = holm([paired.p_value for *_, paired in found])
+    return [Difference(*entry, p) for entry, p in zip(found, adjusted, strict=True)]
+
+
+def means_table(models: Sequence[ComparedModel], *, part: str, metrics: Sequence[str], groups: Sequence[str]) -> str:
+    """Markdown: a row per model and group, mean over users and seeds ± standard deviation over seeds."""
+    lines = [
+        f"| model | seeds | users | {' | '.join(metrics)} |",
+        f"| --- | --- | --- |{' --- |' * len(metrics)}",
+    ]
+    for group in groups:
+        for model in models:
+            if not model.has(part, group):
+                continue
+            cells, users = [], 0
+            for metric in metrics:
+                rows, values = model.values(part, group, metric)
+                per_seed, users = values.mean(axis=1), len(rows)
+                spread = f" ± {per_seed.std(ddof=1):.4f}" if len(per_seed) > 1 else ""
+                cells.append(f"{per_seed.mean():.4f}{spread}")
+            name = model.label if group == OVERALL else f"{model.label}, {group}"
+            lines.append(f"| {name} | {len(model.runs)} | {users} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def differences_table(ours: str, found: Sequence[Difference]) -> str:
+    """Markdown: a row per comparison."""
+    lines = [
+        f"| {ours} against | group | metric | difference | 95 % interval | p | p (Holm) | users | {ours} is |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for entry in found:
+        paired = entry.paired
+        lines.append(
+            f"| {entry.other} | {entry.group} | {entry.metric} | {paired.mean:+.4f} | {paired.low:+.4f} to "
+            f"{paired.high:+.4f} | {paired.p_value:.4f} | {entry.adjusted:.4f} | {paired.users} | {entry.verdict} |"
+        )
+    return "\n".join(lines)
