@@ -12,14 +12,23 @@ from training.errors import TrainingError
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers and strings so that a reader sees the old file or the new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write tensors, numbers and strings so that a reader sees the old file or the new one, never a part of it.
+
+    Raises:
+        TrainingError: it could not be written (a full disk, say); the old file is still there.
+
+    """
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write the checkpoint {path}: {error}") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ import torch
 
 from training.errors import TrainingError
 from training.fit.checkpoint import load_checkpoint, save_checkpoint
+from training.fit.interrupts import held_interrupts
 from training.fit.run import Run
 
 
@@ -81,17 +82,23 @@ def run_phase(
         min_gain: smallest gain of `recall@20` that counts as improvement.
 
     Raises:
-        NotANumber: a loss was not finite.
-        Interrupted: Ctrl-C; the checkpoint allows `--resume`.
+        NotANumber: a loss or a gradient was not finite.
+        Interrupted: Ctrl-C, after the step that it came in; the checkpoint allows `--resume`.
+        TrainingError: a checkpoint is damaged, or of another model.
 
     """
     path = run.checkpoints / f"{phase.name}.pt"
     state = load_checkpoint(path) if run.resume else None
     best_state: dict[str, Any] | None = None
     best, best_step, step, bad, seconds = {"recall@20": -math.inf}, 0, 0, 0, 0.0
+    if run.resume:
+        run.rewind(phase.name, 0 if state is None else state["step"])
     if state is not None:
-        phase.module.load_state_dict(state["module"])
-        phase.optimiser.load_state_dict(state["optimiser"])
+        try:
+            phase.module.load_state_dict(state["module"])
+            phase.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainingError(f"expected a checkpoint of this model and data in {path}: {error}") from error
         best_state, best = state["best_state"], state["best"]
         best_step, step, bad, seconds = state["best_step"], state["step"], state["bad"], state["seconds"]
         if state["done"]:
@@ -115,37 +122,43 @@ def run_phase(
         )
 
     started = time.monotonic()
-    with run.bar(phase.name, max_steps) as advance:
+    with run.bar(phase.name, max_steps) as advance, held_interrupts() as interrupted:
         advance(steps=step)
-        try:
-            while step < max_steps:
-                parts = _step(phase, run, step)
-                step += 1
-                advance()
-                if evaluate_every is None or (step % evaluate_every and step < max_steps):
-                    continue
-                figures = phase.validate()
-                run.log(phase.name, step, {**parts, **{f"valid/{key}": value for key, value in figures.items()}})
-                advance(f"valid R@20 {figures['recall@20']:.4f}", steps=0)
-                if not phase.selectable(step):
-                    bad = 0
-                elif figures["recall@20"] > best["recall@20"] + min_gain:
-                    best, best_step, bad = figures, step, 0
-                    best_state = {key: value.detach().clone() for key, value in phase.module.state_dict().items()}
-                else:
-                    bad += 1
+        while step < max_steps and bad < patience:
+            if interrupted():
                 checkpoint(done=False)
-                if bad >= patience:
-                    break
-        except KeyboardInterrupt:
+                raise _interrupted(phase, run, step)
+            parts = _step(phase, run, step)
+            step += 1
+            advance()
+            if evaluate_every is None or (step % evaluate_every and step < max_steps):
+                continue
+            figures = phase.validate()
+            run.log(phase.name, step, {**parts, **{f"valid/{key}": value for key, value in figures.items()}})
+            advance(f"valid R@20 {figures['recall@20']:.4f}", steps=0)
+            if not phase.selectable(step):
+                bad = 0
+            elif figures["recall@20"] > best["recall@20"] + min_gain:
+                best, best_step, bad = figures, step, 0
+                best_state = {key: value.detach().clone() for key, value in phase.module.state_dict().items()}
+            else:
+                bad += 1
             checkpoint(done=False)
-            raise Interrupted(f"interrupted in {phase.name} at step {step}; the checkpoint is {path}") from None
     if best_state is None:
         best_step = step
         best_state = phase.module.state_dict()
     phase.module.load_state_dict(best_state)
     checkpoint(done=True)
+    if interrupted():
+        raise _interrupted(phase, run, step)
     return Outcome(best_step, step, phase.steps_per_epoch, best, seconds + time.monotonic() - started)
+
+
+def _interrupted(phase: Phase[Any], run: Run, step: int) -> Interrupted:
+    return Interrupted(
+        f"interrupted in {phase.name} after step {step}, checkpoint written; "
+        f"the same command with --resume --out {run.directory} goes on from there"
+    )
 
 
 def _step(phase: Phase[Any], run: Run, step: int) -> dict[str, float]:

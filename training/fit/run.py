@@ -53,6 +53,17 @@ class Run:
             for name, value in values.items():
                 self.scalars.add_scalar(f"{phase}/{name}", value, step)
 
+    def rewind(self, phase: str, step: int) -> None:
+        """Take out of history.jsonl what the phase logged after `step`: a resumed run will log it again."""
+        path = self.directory / "history.jsonl"
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not _logged_after(line, phase, step)]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        partial.replace(path)
+
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:
         """A progress bar for one phase; silent where the run has no progress display."""
@@ -70,6 +81,15 @@ class Run:
             yield advance
         finally:
             self.progress.update(task, total=self.progress.tasks[task].completed or 1)
+
+
+def _logged_after(line: str, phase: str, step: int) -> bool:
+    """Whether a line of history.jsonl is of this phase and later than `step`, or was cut off by a crash."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return True
+    return bool(entry["phase"] == phase and entry["step"] > step)
 
 
 def progress_display() -> Progress:

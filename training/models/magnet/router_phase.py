@@ -114,10 +114,10 @@ class RouterPhase(Phase[_Fitted]):
         was_second = self.schedule.second_stage
         self.schedule.observe(observed)
         if self.schedule.second_stage and not was_second:
-            self.run.log(self.name, step, {"stage_switch": 1.0})
+            self.run.log(self.name, step + 1, {"stage_switch": 1.0})
         bound = self.config.z_loss * torch.logsumexp(routing.logits, dim=-1).square().mean()
         if step % 10 == 0:
-            self.run.log(self.name, step, self._diagnostics(observed, routing))
+            self.run.log(self.name, step + 1, self._diagnostics(observed, routing))
         return {"ranking": ranking, "z": bound, **self.schedule.pressure(observed)}
 
     @torch.no_grad()
