@@ -11,7 +11,7 @@ Everything that is chosen is chosen on validation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from scipy import sparse
 
 from training.data.dataset import Dataset
 from training.data.splits import Split
-from training.evaluation.metrics import recall_at
+from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.loop import Outcome, run_phase
 from training.fit.run import Run
@@ -45,7 +45,8 @@ from training.models.magnet.router_phase import RouterPhase
 from training.models.magnet.scored import Evidence, Mixture, gather_evidence
 from training.models.protocol import FittedModel, Recipe, capped_histories
 
-BLEND_GRID = (0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0)
+FIRST_BLEND = 2.0
+"""Where the search for the item-item term's weight starts."""
 ROUTER_USERS = 20_000
 
 
@@ -288,16 +289,33 @@ def choose_blend(base: FrozenBase, histories: sparse.csr_array, term: ItemItem |
     rows = rows[:: max(1, len(rows) // ROUTER_USERS)]
     positives = split.valid[rows]
 
-    def recall(weight: float) -> float:
+    def quality(weight: float) -> float:
         ranks = rank_positives(
             lambda block: users[block] @ candidates.T + weight * (histories[block] @ total).toarray(),
             positives,
             split.train,
             rows,
         )
-        return float(recall_at(20, ranks, positives.indptr).mean())
+        return float((recall_at(20, ranks, positives.indptr) + ndcg_at(20, ranks, positives.indptr)).mean())
 
-    return max(BLEND_GRID, key=recall)
+    return best_weight(quality)
+
+
+def best_weight(quality: Callable[[float], float]) -> float:
+    """The non-negative weight of highest quality, to within √2: doubling or halving from `FIRST_BLEND`, then between.
+
+    How large the term's values are depends on the data, so no fixed grid would do.
+    """
+    tried = {weight: quality(weight) for weight in (0.0, FIRST_BLEND)}
+    for factor in (2.0, 0.5):
+        weight, worse = FIRST_BLEND * factor, 0
+        while worse < 2 and 1e-3 < weight < 1e4:
+            tried[weight] = quality(weight)
+            worse = 0 if tried[weight] >= max(tried.values()) else worse + 1
+            weight *= factor
+    best = max(tried, key=tried.__getitem__)
+    tried |= {weight: quality(weight) for weight in (best / 2**0.5, best * 2**0.5) if best}
+    return max(tried, key=tried.__getitem__)
 
 
 def facts(
