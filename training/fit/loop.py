@@ -105,7 +105,8 @@ def run_phase(
             phase.module.load_state_dict(best_state or state["module"])
             return Outcome(best_step, step, phase.steps_per_epoch, best, seconds)
 
-    def checkpoint(done: bool) -> None:
+    def checkpoint(done: bool) -> float:
+        spent = seconds + time.monotonic() - started
         save_checkpoint(
             path,
             {
@@ -116,10 +117,11 @@ def run_phase(
                 "best_step": best_step,
                 "step": step,
                 "bad": bad,
-                "seconds": seconds + time.monotonic() - started,
+                "seconds": spent,
                 "done": done,
             },
         )
+        return spent
 
     started = time.monotonic()
     with run.bar(phase.name, max_steps) as advance, held_interrupts() as interrupted:
@@ -148,10 +150,10 @@ def run_phase(
         best_step = step
         best_state = phase.module.state_dict()
     phase.module.load_state_dict(best_state)
-    checkpoint(done=True)
+    spent = checkpoint(done=True)
     if interrupted():
         raise _interrupted(phase, run, step)
-    return Outcome(best_step, step, phase.steps_per_epoch, best, seconds + time.monotonic() - started)
+    return Outcome(best_step, step, phase.steps_per_epoch, best, spent)
 
 
 def _interrupted(phase: Phase[Any], run: Run, step: int) -> Interrupted:
