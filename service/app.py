@@ -11,7 +11,9 @@ from fastapi.openapi.utils import get_openapi
 
 from model_store.version import VERSION
 from service.access import Access, Keys
+from service.body_limit import BodyLimit
 from service.envelope import Envelope
+from service.limiting import Limiting
 from service.problems import install_problems
 from service.routes import admin, events, explain, items, lookups, probes, recommend, similar
 from service.schemas.answers import Problem
@@ -26,13 +28,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for `settings`, or for the environment's."""
     settings = settings or Settings()
     service = Service(settings)
-    app = FastAPI(title="MAGNET", version=VERSION, description=DESCRIPTION, lifespan=_lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="MAGNET",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
     app.state.service = service
     for subject in (recommend, similar, explain, events, items, lookups, admin, probes):
         app.router.routes.extend(subject.router.routes)
     install_problems(app)
+    app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 2**20))
+    if settings.rate_limit is not None:
+        app.add_middleware(Limiting, rate=settings.rate_limit, settings=settings)
     app.add_middleware(Access, keys=Keys.read(settings))
-    app.add_middleware(Envelope, deployment=service.deployment)
+    app.add_middleware(Envelope, deployment=service.deployment, metrics=service.metrics if settings.metrics else None)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

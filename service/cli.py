@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from model_store.version import VERSION
 from service.access import Keys
 from service.announce import announce_when_ready
+from service.logs import configuration
 from service.settings import Settings
+from service.telemetry import share_among_workers
 
 DRAIN_SECONDS = 20
 RIVALS = (("faiss-cpu", "faiss-gpu"), ("onnxruntime", "onnxruntime-gpu"))
@@ -48,6 +50,8 @@ def main(announce: bool, **options: object) -> None:
     if announce:
         announce_when_ready(settings)
     # Workers are new processes that build their settings from the environment.
+    if settings.workers > 1:
+        share_among_workers()
     os.environ.update({f"MAGNET_{name.upper()}": str(value) for name, value in given.items()})
     uvicorn.run(
         "service.app:create_app",
@@ -56,6 +60,7 @@ def main(announce: bool, **options: object) -> None:
         port=settings.port,
         workers=settings.workers,
         access_log=False,
+        log_config=configuration(settings.log_level),
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )

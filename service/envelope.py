@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.deployment import Deployment
 from service.errors import ServiceError
+from service.logs import request_id
 from service.problems import problem_response
 from service.served import ServedSnapshot
+from service.telemetry import Metrics
 
 log = logging.getLogger("magnet.request")
 SCOPE_KEY = "magnet.request"
@@ -30,9 +33,10 @@ class RequestContext:
 class Envelope:
     """Gives the request its context, adds `X-Request-Id` and `X-Snapshot-Id`, turns crashes into problems."""
 
-    def __init__(self, app: ASGIApp, deployment: Deployment) -> None:
+    def __init__(self, app: ASGIApp, deployment: Deployment, metrics: Metrics | None) -> None:
         self._app = app
         self._deployment = deployment
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -41,12 +45,14 @@ class Envelope:
             return
         context = RequestContext(_request_id(scope), self._deployment.active)
         scope[SCOPE_KEY] = context
-        started = False
+        request_id.set(context.request_id)
+        status = 0
+        began = time.perf_counter()
 
         async def send_named(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", context.request_id.encode()))
                 if context.served is not None:
@@ -57,12 +63,16 @@ class Envelope:
             await self._app(scope, receive, send_named)
         except Exception:
             log.exception("request %s failed", context.request_id)
-            if started:
+            if status:
                 raise
             response = problem_response(
                 ServiceError("an unexpected error; the log has it under request_id"), context.request_id
             )
             await response(scope, receive, send_named)
+        finally:
+            if self._metrics is not None:
+                route = getattr(scope.get("route"), "path_format", "unknown")
+                self._metrics.request(route, scope["method"], status, time.perf_counter() - began)
 
 
 def _request_id(scope: Scope) -> str:

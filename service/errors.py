@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 TYPE_PREFIX = "urn:problem-type:magnet:"
@@ -155,6 +156,25 @@ class Expired(ServiceError):
     status = 410
     slug = "expired"
     title = "No longer kept"
+
+
+class BodyTooLarge(ServiceError):
+    """A body beyond the configured size."""
+
+    status = 413
+    slug = "body-too-large"
+    title = "The body is too large"
+
+
+class TooManyRequests(ServiceError):
+    """A caller beyond the configured rate."""
+
+    status = 429
+    slug = "too-many-requests"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, retry_seconds: float) -> None:
+        super().__init__(detail, headers={"Retry-After": str(math.ceil(retry_seconds))})
 
 
 class NotReady(ServiceError):

@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.state.answers import Answers, KeptAnswer, new_recommendation_id
 from service.state.mirror import Mirror
 from service.state.protocol import NO_EVENTS, UserEvents
+from service.telemetry import Metrics
 from service.trends import PERIOD_SECONDS, SECONDS_PER_DAY, Trends
 from service.view import View
 from service.workbench import Workbench
@@ -61,6 +62,8 @@ class Answer:
     requested: int
     available: int
     """How many items pass the filters at all."""
+    candidates: int
+    """How many items were scored."""
     pin: Pin
     exploration: float | None
     degraded: tuple[str, ...]
@@ -85,13 +88,20 @@ class Recommender:
     """Orchestrates one worker's answers."""
 
     def __init__(
-        self, settings: Settings, workbench: Workbench, mirror: Mirror, catalogue: Catalogue, trends: Trends
+        self,
+        settings: Settings,
+        workbench: Workbench,
+        mirror: Mirror,
+        catalogue: Catalogue,
+        trends: Trends,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._workbench = workbench
         self._mirror = mirror
         self._catalogue = catalogue
         self._trends = trends
+        self._metrics = metrics
         memory = int(settings.answer_memory_mb * 2**20)
         self.answers = Answers(mirror.store, memory, settings.answer_ttl_seconds)
 
@@ -165,6 +175,8 @@ class Recommender:
 
     def _kept(self, answer: Answer) -> Answer:
         asker, page = answer.asker, answer.page
+        degraded = bool(answer.degraded)
+        self._metrics.answer(asker.strategy, answer.candidates, complete=answer.complete, degraded=degraded)
         item_ids = tuple(answer.view.display(row).item_id for row in page.rows.tolist())
         names = (answer.recommendation_id, asker.user_id, answer.view.served.id, asker.strategy)
         numbers = (page.contributions, page.weights, page.modality_amounts)
@@ -197,19 +209,23 @@ class Recommender:
             exploration = self._settings.popular_exploration
             day = at.pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
             ranking = popular_ranking(view, at.popularity, filters, exploration, f"{seed}\0{day}")
+            scored = len(ranking)
         else:
-            ranking = self._ranked(view, asker, filters, factors, wish)
+            ranking, scored = self._ranked(view, asker, filters, factors, wish)
         page = ranking.at(slice(wish.offset, wish.offset + wish.k))
         ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
         if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
             page, ranks = page.at(kept), ranks[kept]
-        place = (page, ranks, wish.offset, wish.k, filters.count_allowed(view))
+        place = (page, ranks, wish.offset, wish.k, filters.count_allowed(view), scored)
         return Answer(view, asker, new_recommendation_id(time.time()), *place, at.pin, exploration, at.degraded)
 
     def _ranked(
         self, view: View, asker: Asker, filters: Filters, factors: Factors | None, wish: RankingQuery
-    ) -> Ranking:
-        """Ranks up to `offset + k`. The head never depends on how deep a caller reads, so pages fit together."""
+    ) -> tuple[Ranking, int]:
+        """Ranks up to `offset + k`, and how many items were scored for them.
+
+        The head never depends on how deep a caller reads, so pages fit together.
+        """
         assert asker.state is not None
         depth = view.served.depth if factors is None else int(view.served.depth * self._settings.steered_depth_factor)
         rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
@@ -219,7 +235,8 @@ class Recommender:
         if wish.offset + wish.k > len(ranking) == HEAD_RANKS:
             deeper = gather(view, asker.state, filters, TAIL_DEPTH, MAX_RANKS)
             ranking = ranking.then(rank(view.score(asker.state, deeper), factors, MAX_RANKS))
-        return ranking
+            return ranking, len(rows) + len(deeper)
+        return ranking, len(rows)
 
 
 def _blocked(view: View, asker: Asker, wish: RankingQuery, left_out: NDArray[np.int64]) -> NDArray[np.int64]:

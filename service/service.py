@@ -13,9 +13,12 @@ from service.state.embedded import EmbeddedState
 from service.state.mirror import Mirror
 from service.state.protocol import StateStore
 from service.state.redis import RedisState
+from service.telemetry import Metrics
 from service.trends import Trends
 from service.watcher import Watcher
 from service.workbench import Workbench
+
+CANCEL_AGAIN_SECONDS = 0.5
 
 
 class Service:
@@ -24,28 +27,35 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         """Assembles the parts; no I/O happens here."""
         self.settings = settings
+        self.metrics = Metrics()
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store)
         self.mirror = Mirror(_state_of(settings))
         self.catalogue = Catalogue(self.mirror)
         self.encoders = ContentEncoders(settings.store)
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
-        self.watcher = Watcher(self.deployment, self.catalogue.prepare, pace, verify)
+        self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
-        self.recommender = Recommender(settings, self.workbench, self.mirror, self.catalogue, self.trends)
+        self.recommender = Recommender(settings, self.workbench, self.mirror, self.catalogue, self.trends, self.metrics)
         self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Open the state and begin to follow what changes; returns before the first snapshot is loaded."""
+        """Open the state, load the current snapshot where there is one, and begin to follow what changes.
+
+        A worker accepts no request before that, so none of several workers answers 503 while another one is ready.
+        """
         await self.mirror.catch_up()
+        await self.watcher.catch_up()
         followed = (self.watcher.follow(), self._follow_state(), self.trends.follow())
         self._following = [asyncio.create_task(following) for following in followed]
 
     async def stop(self) -> None:
         """End what `start` began; requests have been answered by now."""
-        for task in self._following:
-            task.cancel()
-        await asyncio.gather(*self._following, return_exceptions=True)
+        while pending := [task for task in self._following if not task.done()]:
+            for task in pending:
+                task.cancel()
+            # A cancellation that meets a timeout inside a client library is swallowed there: then once more.
+            await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
         await self.mirror.stop()
         self.watcher.close()
         self.catalogue.close()
@@ -60,6 +70,8 @@ class Service:
         """Take in what other workers changed."""
         await self.mirror.catch_up()
         await self.catalogue.refresh()
+        amiss = {"state": self.mirror.failure, "snapshot": self.watcher.refused or self.watcher.failure}
+        self.metrics.degraded(part for part, failure in amiss.items() if failure is not None)
 
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""

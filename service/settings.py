@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,6 +38,19 @@ class Settings(BaseSettings):
 
     admin_key_file: Path | None = None
     """File with the admin key; read at start."""
+
+    rate_limit: Annotated[str | None, Field(examples=["100/second"])] = None
+    """How often one key (without keys: one address) may call, as `100/second` or `5000 per minute`; unlimited where
+    unset. Without Redis every worker counts for itself."""
+
+    max_body_mb: Annotated[float, Field(gt=0, le=1024)] = 12.0
+    """The largest body a request may have."""
+
+    metrics: bool = True
+    """Count and time requests for `/metrics`."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged, as JSON lines on standard error."""
 
     snapshot_poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """How often the store's pointer is looked at for a new snapshot."""

@@ -11,6 +11,7 @@ from model_store.errors import StoreError
 from model_store.snapshot import Verification
 from service.deployment import Deployment
 from service.served import ServedSnapshot
+from service.telemetry import Metrics
 
 log = logging.getLogger("magnet.watcher")
 EXPECTED = (StoreError, OSError, KeyError, ValueError, MemoryError)
@@ -24,12 +25,14 @@ class Watcher:
         self,
         deployment: Deployment,
         prepare: Callable[[ServedSnapshot], Awaitable[None]],
+        metrics: Metrics,
         poll_seconds: float,
         verify_at_start: bool,
     ) -> None:
         """`prepare` makes ready what else a snapshot needs before it is served; it may refuse by raising."""
         self._deployment = deployment
         self._prepare = prepare
+        self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._verify_at_start = verify_at_start
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -73,8 +76,7 @@ class Watcher:
                 active = await loop.run_in_executor(self._loader, self._deployment.load, snapshot_id, "hash")
                 await self._prepare(active)
             await loop.run_in_executor(self._loader, self._deployment.store.promote, snapshot_id)
-            self.refused = None
-            self._deployment.activate(active)
+            self._serve(active)
 
     async def rollback(self) -> None:
         """Move the pointer to the snapshot before, and serve it. Raises `StoreError`."""
@@ -85,6 +87,12 @@ class Watcher:
         """End the loading thread; a load that is under way is waited for."""
         self._loader.shutdown(wait=True, cancel_futures=True)
 
+    def _serve(self, served: ServedSnapshot) -> None:
+        self.refused = None
+        self._deployment.activate(served)
+        created, loaded = served.manifest.created_at, served.loaded_at
+        self._metrics.swapped(served.id, created.timestamp(), loaded.timestamp())
+
     async def _load(self, snapshot_id: str, verify: Verification) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -92,7 +100,7 @@ class Watcher:
             await self._prepare(served)
         except EXPECTED as error:
             self.refused = (snapshot_id, f"{type(error).__name__}: {error}")
+            self._metrics.refused()
             log.error("snapshot %s refused, the one before keeps serving: %s", snapshot_id, error)
             return
-        self.refused = None
-        self._deployment.activate(served)
+        self._serve(served)

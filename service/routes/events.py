@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from service.errors import InvalidRequest, StateUnavailable, documented
 from service.routes.context import ServiceParts
+from service.routes.ids import UserId
 from service.schemas.bodies import Events, EventsKept, Forgotten
-from service.schemas.queries import Id
 
 router = APIRouter(tags=["feedback"])
 
@@ -28,16 +28,17 @@ async def events(service: ServiceParts, sent: Events) -> dict[str, Any]:
     keep the item away from the user.
     """
     new = await service.mirror.append(sent.events)
+    service.metrics.events(new, len(sent.events) - new)
     return {"accepted": new, "duplicates": len(sent.events) - new}
 
 
 @router.delete(
-    "/users/{user_id:path}",
+    "/users/{user_id:id}",
     response_model=Forgotten,
     summary="Forget a user",
     responses=documented(InvalidRequest, StateUnavailable),
 )
-async def forget(service: ServiceParts, user_id: Annotated[Id, Path(examples=["user-1"])]) -> dict[str, Any]:
+async def forget(service: ServiceParts, user_id: UserId) -> dict[str, Any]:
     """Forget a user: events are removed and a tombstone stays, which holds for every snapshot, rolled back ones too."""
     await service.mirror.forget(user_id)
     return {"user": user_id, "forgotten": True}

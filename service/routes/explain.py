@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
 
 from service.envelope import RequestContext
@@ -14,9 +14,10 @@ from service.explanation import because_of, evidence
 from service.ranking import DECIMALS, Ranking, terms_of
 from service.recommender import heads_of
 from service.routes.context import Served, ServiceParts, context_of
+from service.routes.ids import UserId
 from service.schemas.answers import Explanation, Profile
 from service.schemas.lookups import Experts
-from service.schemas.queries import ExplainQuery, Id
+from service.schemas.queries import ExplainQuery
 from service.view import View
 
 router = APIRouter(tags=["explain"])
@@ -49,11 +50,9 @@ async def explain(
 
 
 @router.get(
-    "/explain/{user_id:path}", response_model=Profile, responses=documented(UnknownUser, InvalidRequest, NotReady)
+    "/explain/{user_id:id}", response_model=Profile, responses=documented(UnknownUser, InvalidRequest, NotReady)
 )
-async def profile(
-    service: ServiceParts, served: Served, user_id: Annotated[Id, Path(examples=["user-1"])]
-) -> dict[str, Any]:
+async def profile(service: ServiceParts, served: Served, user_id: UserId) -> dict[str, Any]:
     """A user's expert profile: which terms and modalities carry the scores of the user's best items."""
     asker, found = await service.recommender.profile(served, user_id)
     return {

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from model_store.errors import EncoderError, PictureError, StoreError
 from model_store.media import add_picture
 from service.content import ItemContent
 from service.errors import InvalidRequest, NotReady, StateUnavailable, StoreUnavailable, documented
 from service.routes.context import Served, ServiceParts
+from service.routes.ids import ItemId
 from service.schemas.bodies import Hidden, PutDone, PutItem
-from service.schemas.queries import Id
 from service.served import ServedSnapshot
 
 router = APIRouter(tags=["catalogue"])
-ItemId = Annotated[Id, Path(examples=["item-7"])]
 
 
 @router.put(
-    "/items/{item_id:path}",
+    "/items/{item_id:id}",
     response_model=PutDone,
     summary="Add or change an item",
     responses=documented(InvalidRequest, NotReady, StateUnavailable, StoreUnavailable),
@@ -50,7 +49,7 @@ async def put(service: ServiceParts, served: Served, item_id: ItemId, given: Put
 
 
 @router.delete(
-    "/items/{item_id:path}",
+    "/items/{item_id:id}",
     response_model=Hidden,
     summary="Hide an item",
     responses=documented(InvalidRequest, StateUnavailable),

@@ -11,8 +11,9 @@ from fastapi.responses import FileResponse
 from model_store.media import CONTENT_TYPE, media_path
 from service.errors import InvalidRequest, NotReady, UnknownItem, UnknownPicture, UnknownUser, documented
 from service.routes.context import Served, ServiceParts
+from service.routes.ids import ItemId, UserId
 from service.schemas.lookups import ItemDetails, Items, SnapshotDetails, UserDetails, Users
-from service.schemas.queries import Id, SearchQuery
+from service.schemas.queries import SearchQuery
 from service.search import find_items, find_users
 from service.view import View
 
@@ -29,11 +30,9 @@ async def items(service: ServiceParts, served: Served, search: Annotated[SearchQ
 
 
 @router.get(
-    "/items/{item_id:path}", response_model=ItemDetails, responses=documented(UnknownItem, InvalidRequest, NotReady)
+    "/items/{item_id:id}", response_model=ItemDetails, responses=documented(UnknownItem, InvalidRequest, NotReady)
 )
-async def item(
-    service: ServiceParts, served: Served, item_id: Annotated[Id, Path(examples=["item-7"])]
-) -> dict[str, Any]:
+async def item(service: ServiceParts, served: Served, item_id: ItemId) -> dict[str, Any]:
     """One item."""
     row = service.recommender.item_row(served, item_id)
     view, known = service.catalogue.view(served), row < served.n_items
@@ -53,11 +52,9 @@ async def users(service: ServiceParts, served: Served, search: Annotated[SearchQ
 
 
 @router.get(
-    "/users/{user_id:path}", response_model=UserDetails, responses=documented(UnknownUser, InvalidRequest, NotReady)
+    "/users/{user_id:id}", response_model=UserDetails, responses=documented(UnknownUser, InvalidRequest, NotReady)
 )
-async def user(
-    service: ServiceParts, served: Served, user_id: Annotated[Id, Path(examples=["user-1"])]
-) -> dict[str, Any]:
+async def user(service: ServiceParts, served: Served, user_id: UserId) -> dict[str, Any]:
     """One user's history."""
     asker = await service.recommender.known(served, user_id)
     view = service.catalogue.view(served)
@@ -70,7 +67,9 @@ async def user(
 
 
 @router.get("/media/{media_hash}", response_class=FileResponse, responses=documented(UnknownPicture))
-async def media(service: ServiceParts, media_hash: Annotated[str, Path(max_length=128)]) -> FileResponse:
+async def media(
+    service: ServiceParts, media_hash: Annotated[str, Path(max_length=128, description="As `image` names it.")]
+) -> FileResponse:
     """A picture by its hash; it never changes, so it may be cached for good."""
     path = media_path(service.settings.store, media_hash)
     if path is None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from service.errors import NotReady, documented
 from service.routes.context import Served, ServiceParts
 from service.schemas.lookups import Health
+from service.telemetry import CONTENT_TYPE
 
 router = APIRouter(tags=["probes"])
 
@@ -25,3 +28,9 @@ async def readyz(service: ServiceParts, served: Served) -> dict[str, Any]:
     degraded = service.degraded()
     status = "degraded" if degraded else "ready"
     return {"status": status, "snapshot": served.id, "index": served.index_name, "degraded": degraded}
+
+
+@router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
+async def metrics(service: ServiceParts) -> Response:
+    """What was counted and timed, of all workers of this host."""
+    return Response(await asyncio.to_thread(service.metrics.text), media_type=CONTENT_TYPE)

@@ -6,12 +6,13 @@ from functools import partial
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from service.errors import Expired, InvalidRequest, NotReady, documented
 from service.pins import Pin
 from service.rendering import render
 from service.routes.context import Served, ServiceParts, context_of, served_by, service_of
+from service.routes.ids import UserId
 from service.routes.lean import LeanRoute
 from service.schemas.answers import Answer
 from service.schemas.bodies import Answers, ManyUsers, Session
@@ -22,9 +23,7 @@ router = APIRouter(tags=["recommend"])
 
 async def recommend(
     request: Request,
-    user_id: Annotated[
-        str, Path(max_length=MAX_ID_LENGTH, description="Any UTF-8, percent-encoded.", examples=["user-1"])
-    ],
+    user_id: UserId,
     wish: Annotated[RecommendQuery, Query()],
 ) -> Response:
     """The best items for a user, each with the exact share of its score that every expert contributed.
@@ -44,7 +43,7 @@ async def recommend(
 
 
 router.add_api_route(
-    "/recommend/{user_id:path}",
+    "/recommend/{user_id:id}",
     recommend,
     methods=["GET"],
     response_model=Answer,

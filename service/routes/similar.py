@@ -5,19 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from service.errors import InvalidRequest, NotReady, UnknownItem, documented
 from service.routes.context import Served, ServiceParts
+from service.routes.ids import ItemId
 from service.schemas.lookups import Similar
-from service.schemas.queries import Id, SimilarQuery
+from service.schemas.queries import SimilarQuery
 from service.similarity import neighbours
 
 router = APIRouter(tags=["recommend"])
 
 
 @router.get(
-    "/similar/{item_id:path}",
+    "/similar/{item_id:id}",
     response_model=Similar,
     summary="Find similar items",
     responses=documented(UnknownItem, InvalidRequest, NotReady),
@@ -25,7 +26,7 @@ router = APIRouter(tags=["recommend"])
 async def similar(
     service: ServiceParts,
     served: Served,
-    item_id: Annotated[Id, Path(examples=["item-7"])],
+    item_id: ItemId,
     asked: Annotated[SimilarQuery, Query()],
 ) -> dict[str, Any]:
     """The items most like this one: by everything the model knows, or by one modality alone.

@@ -46,7 +46,6 @@ async def in_process(root: Path, **settings: Any) -> AsyncIterator[ServiceClient
     app = create_app(Settings(store=root, snapshot_poll_seconds=3600, **settings))
     service: Service = app.state.service
     await service.start()
-    await service.watcher.catch_up()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
         async with ServiceClient(transport=transport, base_url="http://service") as client:

@@ -1,0 +1,111 @@
+"""What the service counts and times, for Prometheus; right with several workers, for they count into shared files.
+
+`prometheus_client` decides at import whether it does: `magnet-serve` sets its directory before it starts workers.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SHARED_FILES = "PROMETHEUS_MULTIPROC_DIR"
+SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+CANDIDATES = (50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000, 100_000)
+PARTS = ("snapshot", "state")
+
+
+def share_among_workers() -> None:
+    """Let workers that are started from here count into files of one new directory."""
+    os.environ[SHARED_FILES] = tempfile.mkdtemp(prefix="magnet-metrics-")
+
+
+class Metrics:
+    """The metrics of one worker."""
+
+    def __init__(self) -> None:
+        self._shared = os.environ.get(SHARED_FILES)
+        self._registry = CollectorRegistry()
+        on = self._registry
+        self._requests = Histogram(
+            "magnet_request_seconds", "Requests by route, method and status, failed ones too.",
+            ["route", "method", "status"], buckets=SECONDS, registry=on,
+        )  # fmt: skip
+        self._answers = Counter("magnet_answers", "Answers by strategy.", ["strategy"], registry=on)
+        self._incomplete = Counter(
+            "magnet_answers_incomplete", "Answers with fewer items than were asked for.", registry=on
+        )
+        self._degraded_answers = Counter(
+            "magnet_answers_degraded", "Answers that had to do without something.", registry=on
+        )
+        self._candidates = Histogram(
+            "magnet_candidates", "Items scored for an answer.", buckets=CANDIDATES, registry=on
+        )
+        self._cache = Counter("magnet_cache", "Look-ups in caches.", ["cache", "outcome"], registry=on)
+        self._events = Counter("magnet_events", "Events by what came of them.", ["outcome"], registry=on)
+        self._swaps = Counter("magnet_snapshot_swaps", "Attempts to serve another snapshot.", ["outcome"], registry=on)
+        self._loaded = Gauge(
+            "magnet_snapshot_loaded_timestamp_seconds", "Since when the snapshot is served.", ["snapshot"],
+            multiprocess_mode="livemin", registry=on,
+        )  # fmt: skip
+        self._created = Gauge(
+            "magnet_snapshot_created_timestamp_seconds", "When the snapshot was exported.", ["snapshot"],
+            multiprocess_mode="livemin", registry=on,
+        )  # fmt: skip
+        self._degraded = Gauge(
+            "magnet_degraded", "1 where a part does not work as it should.", ["part"],
+            multiprocess_mode="livemax", registry=on,
+        )  # fmt: skip
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request is over."""
+        self._requests.labels(route, method, str(status)).observe(seconds)
+
+    def answer(self, strategy: str, candidates: int, *, complete: bool, degraded: bool) -> None:
+        """One answer was made; `candidates` items were scored for it."""
+        self._answers.labels(strategy).inc()
+        self._candidates.observe(candidates)
+        if not complete:
+            self._incomplete.inc()
+        if degraded:
+            self._degraded_answers.inc()
+
+    def cache(self, name: str, *, hit: bool) -> None:
+        """A cache was asked."""
+        self._cache.labels(name, "hit" if hit else "miss").inc()
+
+    def events(self, accepted: int, duplicates: int) -> None:
+        """Events were kept."""
+        self._events.labels("accepted").inc(accepted)
+        self._events.labels("duplicate").inc(duplicates)
+
+    def swapped(self, snapshot_id: str, created: float, loaded: float) -> None:
+        """Another snapshot is served."""
+        self._swaps.labels("served").inc()
+        if self._shared is None:
+            self._loaded.clear()
+            self._created.clear()
+        self._loaded.labels(snapshot_id).set(loaded)
+        self._created.labels(snapshot_id).set(created)
+
+    def refused(self) -> None:
+        """A snapshot was refused."""
+        self._swaps.labels("refused").inc()
+
+    def degraded(self, parts: Iterable[str]) -> None:
+        """These of `PARTS` do not work as they should, the others do."""
+        amiss = set(parts)
+        for part in PARTS:
+            self._degraded.labels(part).set(part in amiss)
+
+    def text(self) -> bytes:
+        """Everything, of all workers, in Prometheus's format."""
+        if self._shared is None:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=self._shared)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

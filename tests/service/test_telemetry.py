@@ -1,0 +1,65 @@
+"""Metrics count what happened, logs say it in JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from service.logs import JsonFormatter, request_id
+from tests.support.events import event, sent
+from tests.support.service_client import ServiceClient, in_process
+
+pytestmark = pytest.mark.anyio
+
+
+async def value(client: ServiceClient, sample: str) -> float:
+    """One sample of the metrics; 0 where it is not there yet."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    return next((float(line.removeprefix(sample)) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
+
+async def test_requests_are_timed_by_route_and_status(client: ServiceClient) -> None:
+    for path in ("/recommend/a?k=1", "/recommend/b%2Fc?k=1", "/recommend/a?k=0", "/nothing"):
+        await client.get(path)
+    count = 'magnet_request_seconds_count{method="GET",route="%s",status="%s"}'
+    assert await value(client, count % ("/recommend/{user_id}", 200)) == 2
+    assert await value(client, count % ("/recommend/{user_id}", 422)) == 1
+    assert await value(client, count % ("unknown", 404)) == 1
+    assert await value(client, 'magnet_answers_total{strategy="popular"}') == 2
+    assert await value(client, "magnet_candidates_count") == 2
+    text = (await client.get("/metrics")).text
+    assert sum(f'le="{bound}"' in text for bound in ("0.0005", "0.001", "0.002", "0.003", "0.005")) == 5
+
+
+async def test_events_snapshots_and_degradation_are_counted(store_root: Path, tmp_path: Path) -> None:
+    async with in_process(store_root, state=tmp_path / "state") as client:
+        body = sent(event("u", "i"), event("u", "j"))
+        await client.post("/events", json=body)
+        await client.post("/events", json=body)
+        assert await value(client, 'magnet_events_total{outcome="accepted"}') == 2
+        assert await value(client, 'magnet_events_total{outcome="duplicate"}') == 2
+        assert await value(client, 'magnet_snapshot_swaps_total{outcome="served"}') == 1
+        await client.service.catch_up()
+        assert await value(client, 'magnet_degraded{part="state"}') == 0
+        client.service.mirror.failure = "pulled"
+        client.service.watcher.refused = ("x", "broken")
+        client.service.metrics.degraded(["state", "snapshot"])
+        assert await value(client, 'magnet_degraded{part="state"}') == 1
+        assert await value(client, 'magnet_degraded{part="snapshot"}') == 1
+        client.service.mirror.failure = None
+
+
+def test_log_lines_are_json_whatever_they_say() -> None:
+    token = request_id.set("r-1")
+    try:
+        record = logging.LogRecord("magnet.x", logging.WARNING, "", 0, 'user %r\n{"forged": 1}', ("a\nb",), None)
+        line = JsonFormatter().format(record)
+    finally:
+        request_id.reset(token)
+    assert "\n" not in line
+    found = json.loads(line)
+    assert (found["level"], found["logger"], found["request_id"]) == ("warning", "magnet.x", "r-1")
+    assert found["message"] == "user 'a\\nb'\n{\"forged\": 1}"
