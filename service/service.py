@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from service.catalogue import Catalogue
 from service.deployment import Deployment
@@ -45,21 +46,26 @@ class Service:
         A worker accepts no request before that, so none of several workers answers 503 while another one is ready.
         """
         await self.mirror.catch_up()
+        await self.trends.renew(time.time())
         await self.watcher.catch_up()
         followed = (self.watcher.follow(), self._follow_state(), self.trends.follow())
         self._following = [asyncio.create_task(following) for following in followed]
 
     async def stop(self) -> None:
         """End what `start` began; requests have been answered by now."""
+        await self.stop_following()
+        await self.mirror.stop()
+        self.watcher.close()
+        self.catalogue.close()
+        self.workbench.close()
+
+    async def stop_following(self) -> None:
+        """From here on nothing changes but by requests."""
         while pending := [task for task in self._following if not task.done()]:
             for task in pending:
                 task.cancel()
             # A cancellation that meets a timeout inside a client library is swallowed there: then once more.
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
-        await self.mirror.stop()
-        self.watcher.close()
-        self.catalogue.close()
-        self.workbench.close()
 
     async def _follow_state(self) -> None:
         while True:

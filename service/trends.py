@@ -37,10 +37,10 @@ class Trends:
         return next(reversed(self._counts))
 
     async def follow(self) -> None:
-        """Renew the counts until cancelled."""
+        """Renew the counts at the start of every period until cancelled."""
         while True:
-            await self.renew(time.time())
             await asyncio.sleep(PERIOD_SECONDS - time.time() % PERIOD_SECONDS + 1)
+            await self.renew(time.time())
 
     async def renew(self, now: float) -> None:
         """Count the events of the last days; the counts before stay where the store is unavailable."""
@@ -51,7 +51,7 @@ class Trends:
             counts = await self._mirror.store.daily_counts(first_day, today)
         except StateUnavailable as error:
             log.warning("recent popularity is not renewed: %s", error.detail)
-            return
+            counts = self._counts[self.period]
         self._counts[period] = counts
         self._counts.move_to_end(period)
         while len(self._counts) > PERIODS_KEPT:

@@ -68,7 +68,7 @@ async def user(service: ServiceParts, served: Served, user_id: UserId) -> dict[s
 
 @router.get("/media/{media_hash}", response_class=FileResponse, responses=documented(UnknownPicture))
 async def media(
-    service: ServiceParts, media_hash: Annotated[str, Path(max_length=128, description="As `image` names it.")]
+    service: ServiceParts, media_hash: Annotated[str, Path(max_length=128, description="As in `image`.")]
 ) -> FileResponse:
     """A picture by its hash; it never changes, so it may be cached for good."""
     path = media_path(service.settings.store, media_hash)

@@ -42,10 +42,14 @@ class ServiceClient(httpx.AsyncClient):
 
 @asynccontextmanager
 async def in_process(root: Path, **settings: Any) -> AsyncIterator[ServiceClient]:
-    """The service over the store at `root`, its first snapshot loaded where there is one."""
+    """The service over the store at `root`, its first snapshot loaded where there is one.
+
+    It follows neither the store nor the state by itself: tests say when (`watcher.catch_up`, `service.catch_up`).
+    """
     app = create_app(Settings(store=root, snapshot_poll_seconds=3600, **settings))
     service: Service = app.state.service
     await service.start()
+    await service.stop_following()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
         async with ServiceClient(transport=transport, base_url="http://service") as client:
