@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -153,6 +153,18 @@ class Recommender:
         if row is None or view.is_hidden(row):
             raise UnknownItem(f"item {item_id!r} is not in the catalogue")
         return row
+
+    def state_key(self, served: ServedSnapshot, user_id: str) -> tuple[Hashable, ...] | None:
+        """All of the state that an answer for this user depends on; None where it is not in memory."""
+        events = self._mirror.peek(user_id)
+        if events is None:
+            return None
+        items_version = self._catalogue.view(served).version
+        return served.id, events.version, items_version, self._trends.period, self.degraded()
+
+    def forget(self, user_id: str) -> None:
+        """Take down the answers kept for a user."""
+        self.answers.own.remove(lambda _, answer: answer.user_id == user_id)
 
     def degraded(self) -> tuple[str, ...]:
         """What answers have to do without: `events` while the state store is unavailable."""

@@ -8,6 +8,7 @@ import time
 from service.catalogue import Catalogue
 from service.deployment import Deployment
 from service.encoding import ContentEncoders
+from service.prepared import PreparedAnswers
 from service.recommender import Recommender
 from service.settings import Settings
 from service.state.embedded import EmbeddedState
@@ -38,6 +39,8 @@ class Service:
         self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
         self.recommender = Recommender(settings, self.workbench, self.mirror, self.catalogue, self.trends, self.metrics)
+        memory, ttl = int(settings.cache_memory_mb * 2**20), settings.answer_ttl_seconds / 2
+        self.prepared = PreparedAnswers(self.recommender, self.metrics, memory, ttl)
         self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

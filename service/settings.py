@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     """Memory per worker for stored answers; the oldest leave first."""
 
     cache_memory_mb: Annotated[float, Field(ge=0)] = 64.0
-    """Memory per worker for rankings and prepared answers; 0 turns the caches off."""
+    """Memory per worker for prepared answers to repeated questions; 0 keeps none."""
 
     popular_half_life_days: Annotated[float, Field(gt=0, le=3650)] = 14.0
     """After how many days an event counts half in what is popular."""

@@ -41,4 +41,6 @@ async def events(service: ServiceParts, sent: Events) -> dict[str, Any]:
 async def forget(service: ServiceParts, user_id: UserId) -> dict[str, Any]:
     """Forget a user: events are removed and a tombstone stays, which holds for every snapshot, rolled back ones too."""
     await service.mirror.forget(user_id)
+    service.recommender.forget(user_id)
+    service.prepared.forget(user_id)
     return {"user": user_id, "forgotten": True}

@@ -37,8 +37,12 @@ async def recommend(
     if wish.at is not None:
         pin = Pin.parse(wish.at)
         served = context_of(request).served = service.deployment.pinned(pin.snapshot_id)
-    answer = await service.recommender.recommend(served, user_id, wish, pin)
-    body = await service.workbench.run(f"render {wish.explain}", partial(render, answer, wish))
+    key = service.prepared.key(served, user_id, request.scope["query_string"])
+    body = service.prepared.find(key)
+    if body is None:
+        answer = await service.recommender.recommend(served, user_id, wish, pin)
+        body = await service.workbench.run(f"render {wish.explain}", partial(render, answer, wish))
+        service.prepared.keep(key, body, answer.recommendation_id)
     return Response(body, media_type="application/json")
 
 

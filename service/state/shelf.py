@@ -37,6 +37,11 @@ class Shelf(Generic[V]):
             self._kept.popitem(last=False)
             self.bytes -= oldest
 
+    def remove(self, unwanted: Callable[[Hashable, V], bool]) -> None:
+        """Take down whatever `unwanted(key, value)` says; looks at everything."""
+        for key in [key for key, (_, _, value) in self._kept.items() if unwanted(key, value)]:
+            self.bytes -= self._kept.pop(key)[1]
+
     def get(self, key: Hashable) -> V | None:
         """The value, or None once it has left."""
         entry = self._kept.get(key)

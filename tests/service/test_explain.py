@@ -49,7 +49,7 @@ async def test_expired_answers_are_gone(store_root: Path) -> None:
 
 async def test_memory_of_answers_is_bounded(store_root: Path) -> None:
     async with in_process(store_root, answer_memory_mb=0.05) as client:
-        ids = [(await client.recommend(USER, k=20))["recommendation_id"] for _ in range(40)]
+        ids = [(await client.recommend(USER, k=20, offset=n))["recommendation_id"] for n in range(40)]
         shelf = client.service.recommender.answers.own
         assert shelf.bytes <= 0.05 * 2**20
         assert shelf.get(ids[0]) is None

@@ -149,3 +149,20 @@ async def test_without_state_answers_come_from_the_snapshot_and_say_so(store_roo
         ready = await client.json("/readyz")
         assert ready["status"] == "degraded"
         assert "state store" in ready["degraded"][0]
+
+
+async def test_a_repeated_question_gets_the_same_answer_until_something_changes(client: ServiceClient) -> None:
+    first = await client.recommend(USER)
+    second = await client.recommend(USER)  # the user's events are in memory from here on
+    assert (await client.recommend(USER))["recommendation_id"] == second["recommendation_id"]
+    assert (await client.recommend(USER, k=19))["recommendation_id"] != second["recommendation_id"]
+    assert second["items"] == first["items"]
+    for change in (
+        client.post("/events", json=sent(event(USER, second["items"][0]["item"]))),
+        client.delete("/items/" + second["items"][1]["item"].replace("/", "%2F")),
+        client.service.trends.renew(time.time() + 1000),
+        client.delete("/users/user%2F001"),
+    ):
+        before = (await client.recommend(USER))["recommendation_id"]
+        await change
+        assert (await client.recommend(USER))["recommendation_id"] != before

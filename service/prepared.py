@@ -1,0 +1,52 @@
+"""Bodies of recent answers, given again while nothing that shaped them has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from service.recommender import Recommender
+from service.served import ServedSnapshot
+from service.state.shelf import Shelf
+from service.telemetry import Metrics
+
+OVERHEAD_BYTES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAnswer:
+    """The bytes of an answer, and the name under which it can be explained."""
+
+    body: bytes
+    recommendation_id: str
+
+
+class PreparedAnswers:
+    """Keyed by everything an answer depends on, so nothing stale can be found: there is nothing to invalidate."""
+
+    def __init__(self, recommender: Recommender, metrics: Metrics, max_bytes: int, ttl_seconds: float) -> None:
+        self._recommender = recommender
+        self._metrics = metrics
+        self._shelf: Shelf[PreparedAnswer] = Shelf(max_bytes, ttl_seconds)
+
+    def key(self, served: ServedSnapshot, user_id: str, query: bytes) -> Hashable | None:
+        """The key of a question as of now; None where the user's newest events are not in memory."""
+        state = self._recommender.state_key(served, user_id)
+        return None if state is None else (user_id, query, *state)
+
+    def find(self, key: Hashable | None) -> bytes | None:
+        """The body under this key, as long as its answer can still be explained."""
+        found = None if key is None else self._shelf.get(key)
+        if found is not None and self._recommender.answers.own.get(found.recommendation_id) is None:
+            found = None
+        self._metrics.cache("answers", hit=found is not None)
+        return None if found is None else found.body
+
+    def keep(self, key: Hashable | None, body: bytes, recommendation_id: str) -> None:
+        """Keep a body under the key that was asked for before it was made."""
+        if key is not None:
+            self._shelf.put(key, PreparedAnswer(body, recommendation_id), len(body) + OVERHEAD_BYTES)
+
+    def forget(self, user_id: str) -> None:
+        """Take down whatever was prepared for a user."""
+        self._shelf.remove(lambda key, _: isinstance(key, tuple) and key[0] == user_id)
