@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from training.compare_command import compare
 from training.config import (
     ConfigError,
     RunConfig,
+    check_unchanged,
     put_together,
     read_run_config,
     write_run_config,
@@ -31,6 +34,8 @@ from training.fit.loop import Interrupted
 from training.fit.run import Run, progress_display
 from training.models.registry import RECIPES
 from training.sweep_command import sweep
+
+CONFIG = "config.toml"
 
 STORE = click.option(
     "--store",
@@ -55,7 +60,7 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("\ninterrupted; the same command with --resume goes on from the last finished phase", err=True)
             ctx.exit(130)
-        except (TrainingError, StoreError) as error:
+        except (TrainingError, StoreError, OSError) as error:
             click.echo(f"magnet-train: {error}", err=True)
             ctx.exit(2)
 
@@ -63,9 +68,8 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"max_content_width": 110})
 def main() -> None:
     """Train MAGNET and its siblings, evaluate them, and publish snapshots."""
-    import logging
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
 
 
 main.add_command(demo_data)
@@ -115,15 +119,19 @@ def run(
     **given: Any,
 ) -> None:
     """Read, fit, evaluate, export and promote."""
+    if resume and out is None:
+        raise ConfigError("expected the directory of a run to go on with: --resume needs --out")
     directory = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-    if resume and (directory / "config.toml").exists():
-        config = read_run_config(directory / "config.toml")
+    begun = (directory / CONFIG).exists()
+    given["data"] = data and data.resolve()
+    if begun and not resume:
+        raise ConfigError(f"expected a new run directory, {directory} holds a run; give --resume or another --out")
+    if begun:
+        config = read_run_config(directory / CONFIG)
+        check_unchanged(config, config_file, overrides, given)
     else:
-        resume = False
-        config = put_together(config_file, overrides, {"data": data, **given})
-        if (directory / "config.toml").exists():
-            raise ConfigError(f"expected a new run directory, {directory} holds a run; give --resume or another --out")
-    _walk(config, directory, store, resume=resume, evaluate=True, publish=publish, promote=promote)
+        config = put_together(config_file, overrides, given)
+    _walk(config, directory, store, resume=begun, publish=publish, promote=promote)
 
 
 @main.command()
@@ -131,8 +139,7 @@ def run(
 @STORE
 def evaluate(directory: Path, store: Path) -> None:
     """Evaluate a run again, from its checkpoints."""
-    config = read_run_config(directory / "config.toml")
-    _walk(config, directory, store, resume=True, evaluate=True, publish=False, promote=False)
+    _walk(read_run_config(directory / CONFIG), directory, store, resume=True, publish=False, promote=False)
 
 
 @main.command()
@@ -141,8 +148,7 @@ def evaluate(directory: Path, store: Path) -> None:
 @click.option("--promote/--no-promote", default=False, show_default=True, help="Point the store at the new snapshot.")
 def export(directory: Path, store: Path, promote: bool) -> None:
     """Publish a run's model, from its checkpoints."""
-    config = read_run_config(directory / "config.toml")
-    _walk(config, directory, store, resume=True, evaluate=True, publish=True, promote=promote)
+    _walk(read_run_config(directory / CONFIG), directory, store, resume=True, publish=True, promote=promote)
 
 
 @main.command()
@@ -152,28 +158,21 @@ def models(as_json: bool) -> None:
     click.echo(json.dumps(list(RECIPES)) if as_json else "\n".join(RECIPES))
 
 
-def _walk(
-    config: RunConfig, directory: Path, store: Path, *, resume: bool, evaluate: bool, publish: bool, promote: bool
-) -> None:
+def _walk(config: RunConfig, directory: Path, store: Path, *, resume: bool, publish: bool, promote: bool) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     console = Console(stderr=True)
-    write_run_config(directory / "config.toml", config)
+    device = pipeline.device_of(config.device)
     with progress_display() as progress:
-        run = Run(
-            directory,
-            seed=config.seed,
-            device=pipeline.device_of(config.device),
-            amp=config.amp,
-            resume=resume,
-            progress=progress,
-            scalars=SummaryWriter(str(directory / "tensorboard")),
-        )
+        run = Run(directory, seed=config.seed, device=device, amp=config.amp, resume=resume, progress=progress)
         prepared = pipeline.prepare(config, run, store)
-        fitted = pipeline.fit(prepared, run)
-        parts = pipeline.evaluation(prepared, fitted)
-        metrics = pipeline.write_metrics(run, prepared, fitted, parts)
-        snapshot = pipeline.export(config, prepared, fitted, metrics, run, store) if publish else None
+        complete = config.model_copy(update={"settings": prepared.settings.model_dump(mode="json", exclude_none=True)})
+        write_run_config(directory / CONFIG, complete)
+        with closing(SummaryWriter(str(directory / "tensorboard"))) as run.scalars:
+            fitted = pipeline.fit(prepared, run)
+            parts = pipeline.evaluation(prepared, fitted)
+            metrics = pipeline.write_metrics(run, prepared, fitted, parts)
+            snapshot = pipeline.export(config, prepared, fitted, metrics, run, store) if publish else None
         if snapshot and promote:
             Store(store).promote(snapshot)
     console.print(_summary(metrics))

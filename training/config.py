@@ -78,7 +78,10 @@ def with_overrides(settings: dict[str, Any], overrides: tuple[str, ...]) -> dict
         *parents, leaf = path.split(".")
         level = result
         for parent in parents:
-            level[parent] = dict(level.get(parent, {}))
+            inner = level.get(parent, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"expected a table of settings at {parent!r} in --set {override}, it is a value")
+            level[parent] = dict(inner)
             level = level[parent]
         level[leaf] = value
     return result
@@ -113,6 +116,29 @@ def put_together(config_file: Path | None, overrides: tuple[str, ...], given: di
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_problems(error)) from error
+
+
+def check_unchanged(
+    stored: RunConfig, config_file: Path | None, overrides: tuple[str, ...], given: dict[str, Any]
+) -> None:
+    """Refuse settings that would change a run that is gone on with.
+
+    Raises:
+        ConfigError: names the settings that differ.
+
+    """
+    before = stored.model_dump(mode="json")
+    asked = _merged(before, read_toml(config_file) if config_file else {})
+    asked = _merged(asked, {name: value for name, value in given.items() if value is not None})
+    after = put_together(None, overrides, asked).model_dump(mode="json")
+    if differing := [name for name in before if after[name] != before[name]]:
+        raise ConfigError(f"expected the settings that the run began with, found others for {', '.join(differing)}")
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with what `over` has in its place, table by table."""
+    tables = {name for name, value in over.items() if isinstance(value, dict) and isinstance(base.get(name), dict)}
+    return {**base, **over, **{name: _merged(base[name], over[name]) for name in tables}}
 
 
 def read_run_config(path: Path) -> RunConfig:

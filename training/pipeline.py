@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from training.data.dataset import Dataset, load_dataset
 from training.data.features import FeatureMatrix
 from training.data.interactions import find_interactions, read_interactions
 from training.data.splits import Split, everything, split_dataset
-from training.encoders.extract import StageProgress, extract_features
+from training.encoders.bars import StageBars
+from training.encoders.extract import extract_features
 from training.errors import TrainingError
 from training.evaluation.per_user import save_per_user
 from training.evaluation.protocol import Evaluation, evaluate_both
@@ -60,14 +61,13 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(config: RunConfig, run: Run, store: Path, progress: StageProgress | None = None) -> Prepared:
+def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
     """Read, extract features where there are only raw texts and pictures, split, and check what the model needs."""
     recipe = recipe_for(config.model)
     settings = model_settings(recipe.config_type, config.settings)
     dataset = read(config)
     if not dataset.features:
-        made = features_of(config, dataset, run.directory, store, progress)
-        dataset = Dataset(dataset.name, dataset.user_ids, dataset.items, dataset.interactions, made)
+        dataset = replace(dataset, features=features_of(config, dataset, run, store))
     recipe.check(dataset)
     split = split_dataset(dataset, config.split, seed=config.seed)
     return Prepared(dataset, split, recipe, settings)
@@ -82,14 +82,13 @@ def read(config: RunConfig) -> Dataset:
     return load_dataset(config.data, min_rating=threshold, features_directory=config.features)
 
 
-def features_of(
-    config: RunConfig, dataset: Dataset, directory: Path, store: Path, progress: StageProgress | None
-) -> dict[str, FeatureMatrix]:
+def features_of(config: RunConfig, dataset: Dataset, run: Run, store: Path) -> dict[str, FeatureMatrix]:
     """Content features of raw texts and pictures, through the encoders that the service uses too."""
-    out = config.features or directory / "features"
+    out = config.features or run.directory / "features"
     out.mkdir(parents=True, exist_ok=True)
     text = None if config.text == "none" else config.text
     image = None if config.image == "none" else config.image
+    progress = None if run.progress is None else StageBars(run.progress)
     return extract_features(dataset, store, text=text, image=image, out=out, progress=progress)
 
 

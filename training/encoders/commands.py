@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from model_store.encoders import list_bundles, read_description
 from training.data.dataset import load_dataset
 from training.data.features import FeatureMatrix
+from training.encoders.bars import StageBars
 from training.encoders.catalogue import DEFAULT, import_encoder
 from training.encoders.extract import extract_features
 from training.errors import DatasetError
@@ -53,7 +54,12 @@ def features_command(data: Path, store: Path, text: str, image: str, out: Path |
     references = {"text": None if text == NONE else text, "image": None if image == NONE else image}
     with Progress(*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn()) as bars:
         made = extract_features(
-            dataset, store, text=references["text"], image=references["image"], out=out or data, progress=_Bars(bars)
+            dataset,
+            store,
+            text=references["text"],
+            image=references["image"],
+            out=out or data,
+            progress=StageBars(bars),
         )
     if not made:
         raise DatasetError(data, "expected texts or pictures of items to encode, found none")
@@ -94,20 +100,6 @@ def list_command(store: Path, as_json: bool) -> None:
     for name, about in bundles:
         table.add_row(name[:16], about.kind, about.name, str(about.width), about.source.loader)
     Console().print(table)
-
-
-class _Bars:
-    """One bar per modality, there from its first batch on."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, modality: str, done: int, total: int) -> None:
-        """Move the modality's bar."""
-        if modality not in self._tasks:
-            self._tasks[modality] = self._bars.add_task(f"{modality} features", total=total)
-        self._bars.update(self._tasks[modality], completed=done)
 
 
 def _summary(matrix: FeatureMatrix) -> str:

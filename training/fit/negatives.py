@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-ROUNDS = 30
+ROUNDS = 8
+"""Draws before the few who have taken nearly everything are looked at one by one."""
 
 
 class NegativeSampler:
@@ -31,7 +32,7 @@ class NegativeSampler:
     def draw(self, user_rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """(B,) an item for each of `user_rows` (B,).
 
-        Pairs that are known are drawn again, up to a bound: whoever has taken (nearly) everything keeps the last draw.
+        Whoever has taken everything gets any item.
         """
         items = self._pool[rng.integers(len(self._pool), size=len(user_rows))]
         clash = np.flatnonzero(self._taken(user_rows, items))
@@ -40,7 +41,16 @@ class NegativeSampler:
                 break
             items[clash] = self._pool[rng.integers(len(self._pool), size=len(clash))]
             clash = clash[self._taken(user_rows[clash], items[clash])]
+        for place in clash:
+            free = np.setdiff1d(self._pool, self._items_of(int(user_rows[place])), assume_unique=True)
+            if len(free):
+                items[place] = free[rng.integers(len(free))]
         return items.astype(np.int64)
+
+    def _items_of(self, user_row: int) -> NDArray[np.int64]:
+        first, last = np.searchsorted(self._known, (user_row * self._n_items, (user_row + 1) * self._n_items))
+        items: NDArray[np.int64] = self._known[first:last] - user_row * self._n_items
+        return items
 
     def _taken(self, user_rows: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
         if not len(self._known):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -93,11 +94,12 @@ def _logged_after(line: str, phase: str, step: int) -> bool:
 
 
 def progress_display() -> Progress:
-    """The trainer's progress bars."""
+    """The trainer's progress bars, on stderr."""
     return Progress(
         TextColumn("{task.description:<28}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
     )
