@@ -7,7 +7,9 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-from pathlib import Path  # noqa: E402  (after the environment is set)
+import subprocess  # noqa: E402  (after the environment is set)
+from collections.abc import Callable, Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
@@ -26,6 +28,25 @@ def shared_data() -> Path:
     if not (directory / "baby" / "baby.inter").exists():
         pytest.skip(f"development data not found at {directory}: set MAGNET_SHARED_DATA to where it is")
     return directory
+
+
+@pytest.fixture
+def small_disks(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts file systems of so many KiB; skips where that takes rights we lack."""
+    mounted: list[Path] = []
+
+    def mount(kibibytes: int) -> Path:
+        place = tmp_path / f"disk{kibibytes}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "none", str(place)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a small file system takes root")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

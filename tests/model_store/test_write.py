@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -191,25 +191,6 @@ def test_two_at_once_with_the_same_content(tmp_path: Path) -> None:
 
 
 # -- full disks ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disks(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mounts file systems of so many KiB; skips where that takes rights we lack."""
-    mounted: list[Path] = []
-
-    def mount(kibibytes: int) -> Path:
-        place = tmp_path / f"disk{kibibytes}"
-        place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "none", str(place)]
-        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("mounting a small file system takes root")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_a_full_disk_leaves_no_half_snapshot(small_disks: Callable[[int], Path]) -> None:
