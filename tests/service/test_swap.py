@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import httpx
 import pytest
 
 from model_store.store import Store
-from tests.support.service_client import in_process, on_a_port, promoted
+from tests.support.service_client import in_process, promoted
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
 pytestmark = pytest.mark.anyio
@@ -83,52 +81,6 @@ async def test_admin_calls_refuse_what_is_not_sound(two: tuple[Path, str, str]) 
             assert (reply.status_code, reply.json()["type"]) == (status, f"urn:problem-type:magnet:{slug}")
         assert Store(root).current() == first
         assert (await client.recommend("user/001"))["snapshot"] == first
-
-
-async def test_two_workers_swap_under_load_without_a_failed_request(two: tuple[Path, str, str]) -> None:
-    root, first, second = two
-    with on_a_port(root, workers=2, MAGNET_ADMIN_KEY="admin", MAGNET_SNAPSHOT_POLL_SECONDS="0.1") as address:
-        seen: set[str] = set()
-        failed: list[str] = []
-        done = asyncio.Event()
-
-        async def ask(number: int) -> None:
-            async with httpx.AsyncClient(base_url=address) as client:
-                while not done.is_set():
-                    reply = await client.get(f"/recommend/user%2F{number:03d}", params={"k": 5})
-                    if reply.status_code != 200 or reply.headers["x-snapshot-id"] != reply.json()["snapshot"]:
-                        failed.append(reply.text)
-                    seen.add(reply.headers.get("x-snapshot-id", "none"))
-
-        askers = [asyncio.create_task(ask(number)) for number in (1, 2, 4, 5)]
-        async with httpx.AsyncClient(base_url=address, headers=ADMIN, timeout=30) as admin:
-            for wanted in (second, first, second):
-                await asyncio.sleep(0.3)
-                reply = await admin.post("/admin/activate", json={"snapshot": wanted})
-                assert reply.status_code == 200, reply.text
-            await asyncio.sleep(0.5)
-            newest = [(await admin.get("/snapshot")).json()["snapshot"] for _ in range(10)]
-        done.set()
-        await asyncio.gather(*askers)
-    assert failed == []
-    assert seen == {first, second}
-    assert set(newest) == {second}
-
-
-async def test_a_worker_explains_what_the_other_answered(two: tuple[Path, str, str]) -> None:
-    root, _, _ = two
-    with on_a_port(root, workers=2) as address:
-        answers = []
-        for _ in range(6):  # a new connection each, so that both workers are met
-            reply = httpx.get(f"{address}/recommend/user%2F001", params={"k": 3})
-            answers.append(reply.json())
-        for answer in answers:
-            item = answer["items"][0]
-            for _ in range(4):
-                params = {"recommendation_id": answer["recommendation_id"], "item": item["item"]}
-                found = httpx.get(f"{address}/explain", params=params)
-                assert found.status_code == 200, found.text
-                assert found.json()["experts"] == item["experts"]
 
 
 def damage(root: Path, snapshot_id: str) -> None:
