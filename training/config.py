@@ -61,7 +61,7 @@ def model_settings(config_type: type[BaseModel], given: dict[str, Any]) -> BaseM
     try:
         return config_type.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(_problems(error)) from error
+        raise ConfigError(_problems(error, "settings")) from error
 
 
 def with_overrides(settings: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -160,7 +160,8 @@ def write_run_config(path: Path, config: RunConfig) -> None:
     path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
 
 
-def _problems(error: ValidationError) -> str:
+def _problems(error: ValidationError, *above: str) -> str:
+    """Each problem with the setting's name as `--set` takes it."""
     return "; ".join(
-        f"setting {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        f"setting {'.'.join(map(str, (*above, *problem['loc'])))}: {problem['msg']}" for problem in error.errors()
     )

@@ -51,14 +51,17 @@ def device_of(name: str) -> torch.device:
     """The device for `auto`, `cpu` or `cuda`.
 
     Raises:
-        TrainingError: cuda was asked for and there is none.
+        TrainingError: cuda was asked for and there is none, or torch knows no such device.
 
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("expected a CUDA device, torch finds none")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise TrainingError(f"expected a device out of auto, cpu and cuda, found {name!r}") from error
 
 
 def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
