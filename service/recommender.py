@@ -113,7 +113,7 @@ class Recommender:
         now = self._now(served, events.version)
         seen_at = now if pin is None else self._at(now.view, pin)
         work = partial(self._recommend, user_id, events, wish, seen_at, now)
-        return self._kept(await self._workbench.run("recommend", work))
+        return self._kept(await self._workbench.run(_kind(wish), work))
 
     async def recommend_session(self, served: ServedSnapshot, item_ids: Sequence[str], wish: RankingQuery) -> Answer:
         """The page of `wish` for somebody who looked at these items, most recent last. Raises `InvalidRequest`."""
@@ -123,7 +123,7 @@ class Recommender:
             rows = [row for item_id in item_ids if (row := moment.view.item_row(item_id)) is not None]
             return self._answer(session_asker(moment.view, rows), wish, moment, seed="\0".join(item_ids))
 
-        return self._kept(await self._workbench.run("recommend", work))
+        return self._kept(await self._workbench.run(_kind(wish), work))
 
     async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Ranking]:
         """The newest score of one pair, as a ranking of length 1. Raises `UnknownUser`, `UnknownItem`."""
@@ -263,3 +263,10 @@ def _blocked(view: View, asker: Asker, wish: RankingQuery, left_out: NDArray[np.
     if len(parts) == 1:
         return np.unique(parts[0])
     return np.unique(np.concatenate(parts)) if parts else asker.seen[:0]
+
+
+def _kind(wish: RankingQuery) -> str:
+    """Wishes that take about as long: deep ones and steered ones score more candidates."""
+    deep = " deep" if wish.offset + wish.k > HEAD_RANKS else ""
+    steered = " steered" if wish.steer else ""
+    return f"recommend{deep}{steered}"

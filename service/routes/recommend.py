@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Annotated
 
@@ -10,13 +11,15 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.errors import Expired, InvalidRequest, NotReady, documented
 from service.pins import Pin
+from service.recommender import Answer as Ranked
 from service.rendering import render
 from service.routes.context import Served, ServiceParts, context_of, served_by, service_of
 from service.routes.ids import UserId
 from service.routes.lean import LeanRoute
 from service.schemas.answers import Answer
 from service.schemas.bodies import Answers, ManyUsers, Session
-from service.schemas.queries import MAX_ID_LENGTH, RecommendQuery
+from service.schemas.queries import MAX_ID_LENGTH, RankingQuery, RecommendQuery
+from service.service import Service
 
 router = APIRouter(tags=["recommend"])
 
@@ -41,7 +44,7 @@ async def recommend(
     body = service.prepared.find(key)
     if body is None:
         answer = await service.recommender.recommend(served, user_id, wish, pin)
-        body = await service.workbench.run(f"render {wish.explain}", partial(render, answer, wish))
+        body = await _rendered(service, answer, wish)
         service.prepared.keep(key, body, answer.recommendation_id)
     return Response(body, media_type="application/json")
 
@@ -68,7 +71,8 @@ async def recommend_many(service: ServiceParts, served: Served, asked: ManyUsers
     bodies = []
     for user_id in asked.users:
         answer = await service.recommender.recommend(served, user_id, asked)
-        bodies.append(await service.workbench.run(f"render {asked.explain}", partial(render, answer, asked)))
+        bodies.append(await _rendered(service, answer, asked))
+        await asyncio.sleep(0)  # quick work ran on the event loop: let others have their turn
     head = orjson.dumps({"snapshot": served.id})[:-1]
     return Response(head + b',"answers":[' + b",".join(bodies) + b"]}", media_type="application/json")
 
@@ -82,5 +86,10 @@ async def recommend_many(service: ServiceParts, served: Served, asked: ManyUsers
 async def recommend_session(service: ServiceParts, served: Served, asked: Session) -> Response:
     """The best items after a list of items, scored as a user with this history would be."""
     answer = await service.recommender.recommend_session(served, asked.items, asked)
-    body = await service.workbench.run(f"render {asked.explain}", partial(render, answer, asked))
+    body = await _rendered(service, answer, asked)
     return Response(body, media_type="application/json")
+
+
+async def _rendered(service: Service, answer: Ranked, wish: RankingQuery) -> bytes:
+    kind = f"render {wish.explain} {len(answer.page).bit_length()}"
+    return await service.workbench.run(kind, partial(render, answer, wish))
