@@ -41,6 +41,8 @@ class RunConfig(BaseModel):
     """cpu, cuda, or auto: cuda where there is one."""
     amp: bool = False
     """Mixed precision (bfloat16) in the base's training."""
+    shuffle_features: bool = False
+    """A control: give every item the content of another one."""
     refit: bool = True
     """Fit again on all interactions before export."""
     settings: dict[str, Any] = Field(default_factory=dict)

@@ -20,6 +20,7 @@ from training.config import RunConfig, model_settings
 from training.data.dataset import Dataset, load_dataset
 from training.data.features import FeatureMatrix
 from training.data.interactions import find_interactions, read_interactions
+from training.data.shuffled import with_shuffled_features
 from training.data.splits import Split, everything, split_dataset
 from training.encoders.bars import StageBars
 from training.encoders.extract import extract_features
@@ -27,6 +28,7 @@ from training.errors import TrainingError
 from training.evaluation.per_user import save_per_user
 from training.evaluation.protocol import Evaluation, evaluate_both
 from training.export.build import build_draft
+from training.export.explain import explained
 from training.export.measure import measured
 from training.export.publish import publish
 from training.fit.run import Run
@@ -71,6 +73,8 @@ def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
     dataset = read(config)
     if not dataset.features:
         dataset = replace(dataset, features=features_of(config, dataset, run, store))
+    if config.shuffle_features:
+        dataset = with_shuffled_features(dataset, seed=config.seed)
     recipe.check(dataset)
     split = split_dataset(dataset, config.split, seed=config.seed)
     return Prepared(dataset, split, recipe, settings)
@@ -126,9 +130,13 @@ def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict
         "training": facts,
     }
     save_per_user(run.directory, parts)
-    path = run.directory / "metrics.json"
-    path.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    save_metrics(run, metrics)
     return metrics
+
+
+def save_metrics(run: Run, metrics: dict[str, Any]) -> None:
+    """Write `metrics.json`; `explanation` joins it once the served form has been measured."""
+    (run.directory / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
 
 def export(
@@ -165,6 +173,11 @@ def export(
     with run.bar("candidate recall", 1) as advance:
         draft = measured(draft, seed=config.seed)
         advance(f"{draft.manifest.candidates.recall.get('recall@20', 1.0):.4f}")
+    with run.bar("explanations", 1) as advance:
+        draft = explained(draft, fitted, data=config.data, user_ids=prepared.dataset.user_ids, seed=config.seed)
+        advance()
+    metrics["explanation"] = draft.manifest.explanation
+    save_metrics(run, metrics)
     return publish(store, draft, prepared.dataset, files)
 
 

@@ -54,6 +54,22 @@ class FittedModel(ABC):
     def snapshot_content(self) -> SnapshotContent:
         """The arrays that the snapshot's scoring kind reads."""
 
+    def masked(
+        self, item_rows: NDArray[np.int64], modality: str, *, rebuild: bool
+    ) -> Mapping[str, NDArray[Any]] | None:
+        """The snapshot's arrays that change when the model runs again without a content modality of these items.
+
+        This is what explanations are held against. Nothing is fitted again. With no items at all, the same arrays as
+        they are. None where the model does not offer it: then the faithfulness of explanations is not measured.
+
+        Args:
+            item_rows: (n,) which items lose the modality.
+            modality: a content modality of the dataset.
+            rebuild: whether content graphs are built again without them, or kept as they are.
+
+        """
+        return None
+
     def training_facts(self) -> dict[str, Any]:
         """For metrics.json: `epochs`, `seconds_per_epoch`, `stage_switch_epoch` and whatever else is worth keeping."""
         return {}
