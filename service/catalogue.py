@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from model_store.errors import StoreError
 from service.content import ItemContent
 from service.new_items import EncodedItem, ItemEncoder
 from service.served import ServedSnapshot
@@ -88,7 +87,7 @@ class Catalogue:
             encoder = self._encoders.get(served.id)
             try:
                 self._encoded[key] = None if encoder is None else encoder.encode(content.features_for(encoder.widths))
-            except (StoreError, ValueError) as error:
+            except Exception as error:  # ONNX Runtime's errors share no base; one bad item must not stop the others
                 log.error("item %r cannot be encoded for snapshot %s: %s", item.item_id, served.id, error)
                 self._encoded[key] = None
         return self._encoded[key]

@@ -223,3 +223,13 @@ async def test_a_model_that_cannot_score_new_items_says_so(client: ServiceClient
     done = (await client.put(PATH, json={"title": "Brand new"})).json()
     assert (done["recommendable"], done["modalities"]) == (False, {})
     assert (await client.get(PATH)).status_code == 404
+
+
+async def test_an_item_that_the_encoder_cannot_read_stops_nothing_else(tmp_path: Path) -> None:
+    too_wide = tiny_item_encoder(MODALITIES, FEATURE_WIDTH + 1, width=8, n_experts=len(EXPERTS), residual_width=4)
+    promoted(tmp_path, write_tiny_pair_snapshot(tmp_path, n_items=60, files={"item_encoder.onnx": too_wide}))
+    async with in_process(tmp_path) as client:
+        done = await client.put(PATH, json={"features": {"visual": [1.0] * FEATURE_WIDTH}})
+        assert (done.status_code, done.json()["recommendable"]) == (200, False)
+        assert (await client.delete("/items/item%2F001")).status_code == 200
+        assert "item/001" not in await ranks(client, exclude_seen=False)
