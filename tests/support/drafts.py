@@ -10,9 +10,24 @@ from model_store.manifest import Training
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.export.build import build_draft
-from training.models.protocol import FittedModel
+from training.models.protocol import FittedModel, SnapshotContent
 
 TRAINING = Training(seed=0)
+
+
+class AskedOnce(FittedModel):
+    """A model that says once what its snapshot holds: tracing graphs takes seconds."""
+
+    def __init__(self, fitted: FittedModel) -> None:
+        self._fitted, self._content = fitted, fitted.snapshot_content()
+
+    def score_block(self, user_rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        """As the model."""
+        return self._fitted.score_block(user_rows)
+
+    def snapshot_content(self) -> SnapshotContent:
+        """What it said."""
+        return self._content
 
 
 def draft_of(

@@ -74,22 +74,22 @@ class FittedVectors(FittedModel):
         return max(maps, key=lambda found: found.explained)
 
     def snapshot_content(self) -> SnapshotContent:
-        """Kind `item` where the model has gated terms, else `plain`; in half precision where rows are many."""
-        tables, half, folded = self.tables, np.float16, self.history_map()
+        """Kind `item` where the model has gated terms, else `plain`."""
+        tables, folded = self.tables, self.history_map()
         arrays: dict[str, NDArray[Any]] = {
-            "user_vectors": tables.users.astype(half),
-            "item_history": folded.items.astype(half),
+            "user_vectors": tables.users,
+            "item_history": folded.items,
         }
         if tables.terms:
             terms = tuple(served.term for served in tables.terms)
-            arrays["item_term_vectors"] = np.stack([served.vectors for served in tables.terms], axis=1).astype(half)
-            arrays["item_gates"] = np.stack([served.gate for served in tables.terms], axis=1).astype(half)
+            arrays["item_term_vectors"] = np.stack([served.vectors for served in tables.terms], axis=1)
+            arrays["item_gates"] = np.stack([served.gate for served in tables.terms], axis=1)
         else:
             parts = self._parts()
             terms = (Term(name="collaborative", role="base", modalities=self._shares(parts)),)
-            arrays["item_vectors"] = tables.items.astype(half)
+            arrays["item_vectors"] = tables.items
             if tables.parts:
-                arrays["item_parts"] = parts.astype(half)
+                arrays["item_parts"] = parts
         return SnapshotContent(
             scoring="item" if tables.terms else "plain",
             embedding_size=tables.items.shape[1],
