@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -53,6 +55,8 @@ def main(announce: bool, **options: object) -> None:
     if settings.workers > 1:
         share_among_workers()
     os.environ.update({f"MAGNET_{name.upper()}": str(value) for name, value in given.items()})
+    # uvicorn drains, then sends itself the signal again: what it asked for was done, so the end is a good one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         "service.app:create_app",
         factory=True,

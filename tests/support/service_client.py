@@ -95,10 +95,11 @@ def on_a_port(root: Path, *, workers: int = 1, **environment: str) -> Iterator[s
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(timeout=START_SECONDS)
+                status = process.wait(timeout=START_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
+        assert status == 0
 
 
 def wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
