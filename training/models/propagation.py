@@ -49,7 +49,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, propagation: Propagation) -> Tensor:
         ctx.propagation = propagation
-        return propagation.forward_graph @ x.float()
+        with torch.autocast(x.device.type, enabled=False):  # no sparse product in half precision on the CPU
+            return propagation.forward_graph @ x.float()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:

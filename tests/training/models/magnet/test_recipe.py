@@ -1,0 +1,194 @@
+"""The recipe's stages on tiny data: what is held out, what the mixture is fitted and chosen on, options, resume.
+
+Axes: `U` users, `I` items.
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from tests.support.tiny_dataset import tiny_dataset
+from tests.support.tiny_magnet import Fit, fit_magnet, quick_config
+from training.data.splits import everything, split_dataset
+from training.evaluation.metrics import ndcg_at, recall_at
+from training.evaluation.ranking import rank_positives
+from training.fit.loop import Interrupted
+from training.fit.run import Run
+from training.models.magnet.candidates import candidate_table
+from training.models.magnet.entropy import EntropySchedule
+from training.models.magnet.fitted import FittedMagnet
+from training.models.magnet.recipe import MagnetRecipe, best_weight, hold_out
+from training.models.magnet.router_phase import RouterPhase
+from training.models.protocol import capped_histories
+
+
+def dense(matrix: sparse.csr_array) -> Any:
+    return matrix.toarray()
+
+
+def test_held_out_positives_are_taken_out_and_only_where_there_are_enough() -> None:
+    train = split_dataset(tiny_dataset(), "random", seed=0).train
+    rest, held_out = hold_out(train, 0.3, seed=1)
+    np.testing.assert_array_equal(dense(rest) + dense(held_out), dense(train))
+    assert not (dense(rest) * dense(held_out)).any()
+    users, items = np.nonzero(dense(held_out))
+    assert (np.diff(train.indptr)[users] > 2).all()
+    assert (dense(train).sum(axis=0)[items] > 2).all()
+    assert 0.2 < held_out.nnz / train.nnz < 0.35
+    np.testing.assert_array_equal(dense(hold_out(train, 0.3, seed=1)[1]), dense(held_out))
+
+
+def test_capped_histories_are_the_latest_items() -> None:
+    split = everything(tiny_dataset())
+    capped = capped_histories(split, 3)
+    indptr, items = split.history()
+    for user in range(split.train.shape[0]):
+        latest = items[indptr[user] : indptr[user + 1]][-3:]
+        assert set(capped.indices[capped.indptr[user] : capped.indptr[user + 1]]) == set(latest)
+    assert capped_histories(split, 1000) is split.train
+
+
+@pytest.mark.parametrize("peak", [0.0, 0.013, 0.7, 40.0])
+def test_the_weight_of_the_item_item_term_is_found_wherever_it_is(peak: float) -> None:
+    found = best_weight(lambda weight: -abs(np.log(weight + 1e-6) - np.log(peak + 1e-6)))
+    assert found == 0 if peak == 0 else peak / 2**0.5 < found < peak * 2**0.5
+
+
+def test_candidates_are_the_best_by_the_static_score_with_their_positives(three: Fit) -> None:
+    evidence, split = three.fitted.evidence, three.split
+    users = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
+    table = candidate_table(evidence, users, split.valid, split.train, 12)
+    for row, user in enumerate(users):
+        scores = evidence.static_scores(np.array([user]))[0].copy()
+        scores[dense(split.train[[user]])[0] > 0] = -np.inf
+        assert set(table.items[row].tolist()) == set(np.argsort(-scores, kind="stable")[:12].tolist())
+        positives = set(split.valid.indices[split.valid.indptr[user] : split.valid.indptr[user + 1]].tolist())
+        assert set(table.items[row][table.positive[row]].tolist()) == positives & set(table.items[row].tolist())
+        assert table.held_out[row] == len(positives)
+    assert 0 < table.reachable < 1
+    everything_there = candidate_table(evidence, users, split.valid, split.train, 1000)
+    assert everything_there.items.shape == (len(users), three.dataset.n_items)
+    assert everything_there.reachable == 1
+
+
+def router_phase(three: Fit, directory: Path, count: int) -> RouterPhase:
+    users = np.flatnonzero(np.diff(three.split.valid.indptr)).astype(np.int64)
+    table = candidate_table(three.fitted.evidence, users, three.split.valid, three.split.train, count)
+    return RouterPhase(
+        "router",
+        three.fitted.evidence,
+        three.fitted.mixture,
+        EntropySchedule(three.config.entropy, three.config.router.steps),
+        three.config.router,
+        fitted_on=table,
+        selected_on=table,
+        run=Run(directory),
+    )
+
+
+def test_the_router_is_validated_as_the_whole_model_would_be(three: Fit, tmp_path: Path) -> None:
+    """With every item a candidate, recall and NDCG are those of the full ranking by the served score."""
+    users = np.flatnonzero(np.diff(three.split.valid.indptr)).astype(np.int64)
+    positives = three.split.valid[users]
+    ranks = rank_positives(three.fitted.score_block, positives, three.split.train, users)
+    found = router_phase(three, tmp_path, 1000).validate()
+    assert found["recall@20"] == pytest.approx(recall_at(20, ranks, positives.indptr).mean(), abs=1e-6)
+    assert found["ndcg@20"] == pytest.approx(ndcg_at(20, ranks, positives.indptr).mean(), abs=1e-6)
+    narrow = router_phase(three, tmp_path, 5).validate()  # positives out of reach count as missed
+    reached = router_phase(three, tmp_path, 5).selected_on.reachable
+    assert narrow["recall@20"] <= found["recall@20"]
+    assert reached < 1
+
+
+def test_the_router_phase_goes_through_both_stages_and_may_choose_only_after_the_ramp(
+    three: Fit, tmp_path: Path
+) -> None:
+    phase = router_phase(three, tmp_path, 20)
+    stages, keys = [], []
+    for step in range(three.config.router.steps):
+        losses = phase.losses(step, np.random.default_rng(step))
+        assert all(bool(part.isfinite()) for part in losses.values())
+        stages.append((phase.schedule.second_stage, phase.selectable(step)))
+        keys.append(set(losses))
+    assert stages[0] == (False, False)
+    assert (True, False) in stages
+    assert stages[-1] == (True, True)
+    assert "specialisation" in keys[-1] - keys[0]
+    history = (tmp_path / "history.jsonl").read_text()
+    for said in ("load_entropy", "pair_entropy", "effective_experts", "min_load", "load/dominant-visual"):
+        assert said in history, said
+    assert history.count("stage_switch") == 1
+
+
+def test_an_interruption_while_the_router_is_fitted_changes_nothing(
+    three: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its schedule has a memory of its own, which the checkpoint has to carry."""
+    original = RouterPhase.losses
+
+    def interrupted(self: RouterPhase, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        if step == 17:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, step, rng)
+
+    arguments = three.dataset, three.split, three.config
+    with monkeypatch.context() as patched:
+        patched.setattr(RouterPhase, "losses", interrupted)
+        with pytest.raises(Interrupted, match="in router after step 18"):
+            MagnetRecipe().fit(*arguments, Run(tmp_path, seed=3))
+    resumed = MagnetRecipe().fit(*arguments, Run(tmp_path, seed=3, resume=True))
+    users = np.arange(three.dataset.n_users)
+    np.testing.assert_array_equal(resumed.score_block(users), three.fitted.score_block(users))
+    facts, expected = resumed.training_facts(), three.fitted.training_facts()
+    for name in ("best_steps", "stage_switch_step", "stage_switch_epoch", "epochs", "item_item_weight"):
+        assert facts[name] == expected[name], name
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"graph": {"edges": "pseudo"}, "item_item": {"enabled": False}},
+        {"graph": {"rho": 0.0}, "base": {"id_dropout": 0.0, "view_alignment": 0.0}, "router": {"top_k": 1}},
+    ],
+    ids=["pseudo edges, no item-item", "one view, one expert per pair"],
+)
+def test_options_fit_and_say_what_they_are(changed: dict[str, Any], tmp_path: Path) -> None:
+    fit = fit_magnet(tiny_dataset(), tmp_path, **changed)
+    for model in (fit.fitted, fit.refitted):
+        assert np.isfinite(model.score_block(np.arange(fit.dataset.n_users))).all()
+    roles = [term.role for term in fit.refitted.terms()]
+    assert ("base" in roles) == (fit.config.item_item.enabled and fit.refitted.chosen.blend > 0)
+    assert fit.fitted.mixture.router.top_k == (fit.config.router.top_k or 3)
+
+
+def test_mixed_precision_fits(tmp_path: Path) -> None:
+    dataset = tiny_dataset(["visual"])
+    split, config = split_dataset(dataset, "random", seed=0), quick_config()
+    fitted = MagnetRecipe().fit(dataset, split, config, Run(tmp_path, amp=True))
+    assert np.isfinite(fitted.score_block(np.arange(dataset.n_users))).all()
+
+
+def test_a_single_modality_has_one_expert_and_no_router(fit_of: Any) -> None:
+    fit = fit_of(1, 1)
+    assert isinstance(fit.fitted, FittedMagnet)
+    facts = fit.fitted.training_facts()
+    assert "router" not in facts["phases"]
+    assert facts["stage_switch_epoch"] is None
+    assert [role.name for role in fit.fitted.mixture.experts.roles] == ["dominant-behaviour"]
+
+
+def test_the_served_model_has_seen_everything_and_the_measured_one_has_not(three: Fit) -> None:
+    seen = three.interactions.train.nnz
+    assert three.fitted.evidence.interactions.nnz == three.split.train.nnz < seen
+    assert three.refitted.evidence.interactions.nnz == seen
+    phases = {path.stem for path in (three.directory / "checkpoints").iterdir()}
+    assert phases == {"held-out-0", "base-0", "router", "refit-0"}
+    state = torch.load(three.directory / "checkpoints" / "refit-0.pt", weights_only=True)
+    grown = three.fitted.training_facts()["best_steps"][0] * seen / three.split.train.nnz
+    assert state["step"] == round(grown)
