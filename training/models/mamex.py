@@ -146,7 +146,8 @@ class MamexNetwork(EmbeddingNetwork):
 def top_softmax(logits: Tensor, k: int) -> Tensor:
     """(B, E) softmax over each row's k largest logits, 0 elsewhere."""
     values, chosen = logits.topk(min(k, logits.shape[1]), dim=1)
-    return torch.zeros_like(logits).scatter(1, chosen, torch.softmax(values, dim=1))
+    kept = torch.softmax(values, dim=1)  # single precision under autocast, where the logits are not
+    return torch.zeros_like(logits, dtype=kept.dtype).scatter(1, chosen, kept)
 
 
 def from_uniform(gates: Tensor) -> Tensor:

@@ -1,13 +1,20 @@
 """FREEDOM against its definition: frozen item graph, pruned user graph, auxiliary loss."""
 
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import sparse
+from torch import Tensor
 
 from tests.support import vector_oracles as oracle
+from training.fit.loop import Interrupted
+from training.fit.run import Run
 from training.models.embedding.content import directed_knn
+from training.models.embedding.network import Triples
 from training.models.embedding.recipe import Material
-from training.models.freedom import FreedomConfig, FreedomRecipe, keep_edges, modality_weights
+from training.models.freedom import FreedomConfig, FreedomNetwork, FreedomRecipe, keep_edges, modality_weights
 
 CONFIG = FreedomConfig(embedding_size=4, neighbours=3, layers=2, content_layers=2, reg=0.5, pruned=0.5)
 
@@ -70,6 +77,30 @@ def test_edges_are_kept_in_proportion_to_their_weights() -> None:
     share = np.mean([matrix[0, 0] for matrix in kept])
     assert share == pytest.approx(1 / (1 + 3 / np.sqrt(3)), abs=0.03)  # weights 1/√(1·1) and 1/√(3·1)
     assert keep_edges(train, 1.0, rng).toarray().tolist() == train.toarray().tolist()
+
+
+def test_a_run_cut_off_within_an_epoch_ends_as_if_it_had_not(material: Material, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"batch_size": 5, "max_epochs": 3})
+    whole = FreedomRecipe().fit(material.dataset, material.split, config, Run(tmp_path / "whole"))
+
+    class CutOff(FreedomRecipe):
+        def network(self, material: Material, config: FreedomConfig) -> FreedomNetwork:
+            network = super().network(material, config)
+            steps, losses = iter(range(6)), network.losses
+
+            def until_then(batch: Triples, epochs: float) -> dict[str, Tensor]:
+                if next(steps, None) is None:
+                    signal.raise_signal(signal.SIGINT)
+                return losses(batch, epochs)
+
+            network.losses = until_then  # type: ignore[method-assign]
+            return network
+
+    with pytest.raises(Interrupted):
+        CutOff().fit(material.dataset, material.split, config, Run(tmp_path / "cut"))
+    resumed = FreedomRecipe().fit(material.dataset, material.split, config, Run(tmp_path / "cut", resume=True))
+    users = np.arange(material.dataset.n_users)
+    np.testing.assert_array_equal(resumed.score_block(users), whole.score_block(users))
 
 
 def test_weights_of_other_modalities() -> None:

@@ -154,6 +154,12 @@ def test_a_refit_runs_as_many_epochs_on_everything(
     assert not np.array_equal(again.tables.users, model.tables.users)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision(name: str, dataset: Dataset, split: Split, tmp_path: Path) -> None:
+    model = RECIPES[name].fit(dataset, split, config_of(name, max_epochs=1), Run(tmp_path, amp=True))
+    assert np.isfinite(model.score_block(np.arange(dataset.n_users))).all()
+
+
 @pytest.mark.parametrize("modalities", [("acoustic",), ("visual", "textual", "acoustic")])
 @pytest.mark.parametrize("name", [name for name in NAMES if RECIPES[name].needs_content])
 def test_any_modalities_and_cold_items(name: str, modalities: tuple[str, ...], tmp_path: Path) -> None:
