@@ -56,7 +56,7 @@ def _from_index(view: View, state: UserState, filters: Filters, depth: int) -> R
     served = view.served
     if served.index is None:
         return np.zeros(0, np.int64)
-    beyond = np.concatenate([served.scorer.candidates_beyond_index(state), view.candidates(state, depth)])
+    beyond = np.concatenate([served.scorer.candidates_beyond_index(state, depth), view.candidates(state, depth)])
     if filters.categories or len(filters.blocked) > SELECT_BEYOND:
         allowed = filters.allowed(view)
         found = served.index.search(state.vector[None], depth, allowed[: served.n_items])[0]

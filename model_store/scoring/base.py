@@ -130,9 +130,16 @@ class Scorer(ABC):
         """The state of a user of the snapshot."""
         return self.encode_user(self.snapshot.history(user_row))
 
-    def candidates_beyond_index(self, state: UserState) -> NDArray[np.int64]:
-        """Rows that the vector index may miss: the item-item neighbours of the history."""
-        return state.item_item.rows
+    def candidates_beyond_index(self, state: UserState, depth: int) -> NDArray[np.int64]:
+        """Rows that the vector index may miss: the strongest item-item neighbours of the history.
+
+        As many as `depth`, and one more for every item of the history, which may be among them and is rarely shown.
+        """
+        wanted = depth + len(state.history_rows)
+        if len(state.item_item.rows) <= wanted:
+            return state.item_item.rows
+        size = state.item_item.amounts.sum(axis=1)
+        return np.sort(state.item_item.rows[np.argpartition(-size, wanted)[:wanted]])
 
     @abstractmethod
     def score(self, state: UserState, item_rows: Rows) -> PairScores:

@@ -179,14 +179,14 @@ def test_retrieval_ranks_by_the_sum_of_parts_and_the_matrix_adds_its_rows(
     state = scorer.encode_user(np.array([5, 11], np.int32))
     indptr, items = snapshot.array("item_item_indptr"), snapshot.array("item_item_items")
     beyond = set(items[indptr[5] : indptr[6]]) | set(items[indptr[11] : indptr[12]])
-    assert set(scorer.candidates_beyond_index(state)) == beyond
+    assert set(scorer.candidates_beyond_index(state, 500)) == beyond
 
 
 def test_without_the_item_item_term_there_are_experts_alone(tmp_path: Path) -> None:
     identity = write_tiny_pair_snapshot(tmp_path, item_item=False)
     scorer = scorer_for(Snapshot.open(tmp_path / "snapshots" / identity))
     state = scorer.known_user(1)
-    assert len(scorer.candidates_beyond_index(state)) == 0
+    assert len(scorer.candidates_beyond_index(state, 500)) == 0
     result = scorer.score(state, np.arange(10))
     assert result.contributions.shape == (10, 9)
     np.testing.assert_allclose(result.weights.sum(axis=1), 1, atol=1e-6)

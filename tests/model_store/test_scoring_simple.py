@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from model_store import Candidates, ManifestDraft, Modality, Term, Training
 from model_store.draft import SnapshotDraft
-from model_store.scoring import scorer_for
+from model_store.scoring import UserState, scorer_for
+from model_store.scoring.base import SparseScores
 
 HISTORY: dict[str, NDArray[Any]] = {
     "history_indptr": np.array([0, 2, 2, 5], np.int64),
@@ -47,7 +48,7 @@ def test_item_item_adds_the_rows_of_the_history() -> None:
     np.testing.assert_array_equal(result.amounts[:, 0], [[0, 0], [0.5 + 0.125, 0.25 + 0.5], [0, 0], [-0.5, 0]])
     np.testing.assert_array_equal(result.scores, [0, 1.375, 0, -0.5])
     assert np.isnan(result.weights).all()
-    np.testing.assert_array_equal(scorer.candidates_beyond_index(state), [1, 3])
+    np.testing.assert_array_equal(scorer.candidates_beyond_index(state, 50), [1, 3])
     assert scorer.retrieval_vectors().shape == (4, 0)
 
 
@@ -85,3 +86,17 @@ def test_an_unknown_kind_is_a_key_error() -> None:
     unknown = known.manifest.model_copy(update={"scoring": "telepathy"})
     with pytest.raises(KeyError, match="telepathy"):
         scorer_for(SnapshotDraft(unknown, known.arrays, known.parameters))
+
+
+def test_only_the_strongest_neighbours_of_a_history_become_candidates() -> None:
+    amounts = np.array([[0.1], [0.9], [-0.5], [0.4], [0.2]])
+    state = UserState(
+        history_rows=np.array([7], np.int32),
+        vector=np.zeros(0, np.float32),
+        logits=np.zeros(0, np.float32),
+        item_item=SparseScores(np.array([0, 3, 4, 8, 9]), amounts),
+    )
+    scorer = scorer_for(draft("popularity", "popularity", {}))
+    # two asked for, and one more because the history has one item: .9, .4, .2
+    np.testing.assert_array_equal(scorer.candidates_beyond_index(state, 2), [3, 8, 9])
+    np.testing.assert_array_equal(scorer.candidates_beyond_index(state, 4), [0, 3, 4, 8, 9])

@@ -81,7 +81,7 @@ def _depth(scorer: Scorer, samples: list[_Sample], n_items: int) -> tuple[int, d
 
 
 def _found(scorer: Scorer, sample: _Sample, depth: int) -> float:
-    candidates = np.union1d(sample.order[:depth], scorer.candidates_beyond_index(sample.state))
+    candidates = np.union1d(sample.order[:depth], scorer.candidates_beyond_index(sample.state, depth))
     return float(np.isin(sample.best, candidates).mean()) if len(sample.best) else 1.0
 
 
