@@ -25,5 +25,5 @@ def test_product_and_gradient_are_those_of_the_dense_matrix(amp: bool) -> None:
 
 
 def test_a_graph_without_edges_gives_zeros() -> None:
-    propagation = Propagation(sparse.csr_array((4, 4), dtype=np.float32))
+    propagation = Propagation(sparse.csr_array(np.zeros((4, 4), np.float32)))
     assert not propagation(torch.ones(4, 2)).any()
