@@ -12,9 +12,12 @@ import click
 import uvicorn
 from pydantic import ValidationError
 
+from model_store.errors import StoreError
 from model_store.version import VERSION
 from service.access import Keys
 from service.announce import announce_when_ready
+from service.errors import ServiceError
+from service.event_export import export_to
 from service.logs import configuration
 from service.settings import Settings
 from service.telemetry import share_among_workers
@@ -23,7 +26,7 @@ DRAIN_SECONDS = 20
 RIVALS = (("faiss-cpu", "faiss-gpu"), ("onnxruntime", "onnxruntime-gpu"))
 
 
-@click.command(context_settings={"show_default": True})
+@click.group(invoke_without_command=True, context_settings={"show_default": True})
 @click.option(
     "--store", type=click.Path(file_okay=False, path_type=Path), help="The store whose current snapshot is served."
 )
@@ -32,18 +35,18 @@ RIVALS = (("faiss-cpu", "faiss-gpu"), ("onnxruntime", "onnxruntime-gpu"))
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
 @click.option("--announce", is_flag=True, help="Once ready, print the address and two calls to try.")
 @click.version_option(VERSION)
-def main(announce: bool, **options: object) -> None:
+@click.pass_context
+def main(context: click.Context, /, announce: bool, **options: object) -> None:
     """Serve the store's current snapshot over HTTP.
 
     Every option is also a setting of the same name (MAGNET_STORE, MAGNET_PORT …), and there are more settings than
     options: the README lists them.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    try:
-        settings = Settings(**given)  # type: ignore[arg-type]
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, entry['loc'])) or 'settings'}: {entry['msg']}" for entry in error.errors()]
-        raise click.ClickException("\n".join(lines)) from error
+    if context.invoked_subcommand is not None:
+        context.obj = given
+        return
+    settings = _settings(given)
     try:
         Keys.read(settings)
     except ValueError as error:
@@ -68,6 +71,33 @@ def main(announce: bool, **options: object) -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+
+
+@main.command()
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write, whole or not at all."
+)
+@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="The store that the service serves.")
+@click.pass_obj
+def export_events(given: dict[str, object], out: Path, store: Path | None) -> None:
+    """Write every event of the state, in the order of acceptance, as JSON lines for `magnet-train run --events`.
+
+    From Redis where MAGNET_REDIS_URL names one, otherwise from the embedded state; the service may be running.
+    """
+    settings = _settings(given if store is None else given | {"store": store})
+    try:
+        count = export_to(settings, out)
+    except (ServiceError, StoreError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{count} events: {out}")
+
+
+def _settings(given: dict[str, object]) -> Settings:
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, entry['loc'])) or 'settings'}: {entry['msg']}" for entry in error.errors()]
+        raise click.ClickException("\n".join(lines)) from error
 
 
 def refuse_rival_packages() -> None:

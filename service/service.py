@@ -32,7 +32,7 @@ class Service:
         self.metrics = Metrics()
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store)
-        self.mirror = Mirror(_state_of(settings))
+        self.mirror = Mirror(state_store_for(settings))
         self.catalogue = Catalogue(self.mirror)
         self.encoders = ContentEncoders(settings.store)
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
@@ -95,7 +95,7 @@ class Service:
         return found
 
 
-def _state_of(settings: Settings) -> StateStore:
+def state_store_for(settings: Settings) -> StateStore:
     """Redis where one is given, a folder on this host otherwise."""
     if settings.redis_url is not None:
         return RedisState(settings.redis_url.get_secret_value(), settings.redis_prefix)

@@ -81,6 +81,12 @@ main.add_command(sweep)
 
 @main.command()
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Dataset directory.")
+@click.option(
+    "--events",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Feedback out of `magnet-serve export-events`, joined to the dataset; repeatable.",
+)
 @click.option("--model", default=None, help="Model out of `magnet-train models`.  [default: magnet]")
 @STORE
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run directory.  [default: runs/<time>]")
@@ -109,6 +115,7 @@ main.add_command(sweep)
 @click.option("--promote/--no-promote", default=True, show_default=True, help="Point the store at the new snapshot.")
 def run(
     data: Path | None,
+    events: tuple[Path, ...],
     store: Path,
     out: Path | None,
     config_file: Path | None,
@@ -124,6 +131,7 @@ def run(
     directory = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
     begun = (directory / CONFIG).exists()
     given["data"] = data and data.resolve()
+    given["events"] = [path.resolve() for path in events] or None
     if begun and not resume:
         raise ConfigError(f"expected a new run directory, {directory} holds a run; give --resume or another --out")
     if begun:

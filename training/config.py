@@ -25,6 +25,8 @@ class RunConfig(BaseModel):
     """Dataset directory."""
     features: Path | None = None
     """Directory with further feature arrays; where the dataset has only texts and pictures, they are made here."""
+    events: tuple[Path, ...] = ()
+    """Files of events out of `magnet-serve export-events`, joined to the dataset's interactions."""
     model: str = "magnet"
     """Name out of `magnet-train models`."""
     split: SplitMethod = "auto"

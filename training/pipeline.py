@@ -18,6 +18,7 @@ import torch
 from model_store.manifest import Training
 from training.config import RunConfig, model_settings
 from training.data.dataset import Dataset, load_dataset
+from training.data.events import with_events
 from training.data.features import FeatureMatrix
 from training.data.interactions import find_interactions, read_interactions
 from training.data.shuffled import with_shuffled_features
@@ -81,12 +82,13 @@ def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
 
 
 def read(config: RunConfig) -> Dataset:
-    """The dataset, with ratings turned into positives."""
+    """The dataset, with ratings turned into positives and the events joined."""
     threshold = config.min_rating
     if threshold is None:
         ratings = read_interactions(find_interactions(config.data)).interactions.rating
         threshold = None if ratings is None else POSITIVE_SHARE * float(ratings.max())
-    return load_dataset(config.data, min_rating=threshold, features_directory=config.features)
+    dataset = load_dataset(config.data, min_rating=threshold, features_directory=config.features)
+    return with_events(dataset, config.events) if config.events else dataset
 
 
 def features_of(config: RunConfig, dataset: Dataset, run: Run, store: Path) -> dict[str, FeatureMatrix]:

@@ -49,7 +49,7 @@ class EmbeddedState(StateStore):
 
     def __init__(self, folder: Path, *, shared: bool) -> None:
         """`shared`: several workers use the folder, so that answers have to be kept in a file as well."""
-        self._folder = folder
+        self.folder = folder
         self._writer = Writer(self._connect)
         self._reader: sqlite3.Connection | None = None
         self._shelf = ShelfFile(folder / SHELF_FILE) if shared else None
@@ -58,10 +58,10 @@ class EmbeddedState(StateStore):
     async def start(self) -> None:
         """See `StateStore.start`."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._reader = await asyncio.to_thread(self._connect)
         except (OSError, sqlite3.Error) as error:
-            raise StateUnavailable(f"{self._folder}: expected a writable folder, found: {error}") from error
+            raise StateUnavailable(f"{self.folder}: expected a writable folder, found: {error}") from error
         self._writer.start()
         if self._shelf is not None:
             await self._shelf.start()
@@ -160,7 +160,7 @@ class EmbeddedState(StateStore):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self.folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -169,13 +169,13 @@ class EmbeddedState(StateStore):
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._reader is None:
-            raise StateUnavailable(f"{self._folder} is not open")
+            raise StateUnavailable(f"{self.folder} is not open")
         return await self._writer.run(work)
 
     def _read(self, query: str, *values: object) -> list[Any]:
         """Rows of a short query, on the event loop: tens of microseconds, and a reader never waits for a writer."""
         if self._reader is None:
-            raise StateUnavailable(f"{self._folder} is not open")
+            raise StateUnavailable(f"{self.folder} is not open")
         try:
             return self._reader.execute(query, values).fetchall()
         except sqlite3.Error as error:

@@ -31,6 +31,8 @@ def commands() -> str:
 def walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
     """Every command that does something, by what is typed to run it."""
     if isinstance(command, click.Group):
+        if command.invoke_without_command:
+            yield path, command
         for name, child in command.commands.items():
             yield from walk(child, f"{path} {name}")
     else:
