@@ -229,7 +229,7 @@ def content_graphs(dataset: Dataset, config: MagnetConfig) -> dict[str, sparse.c
 
 
 def hold_out(train: sparse.csr_array, share: float, seed: int) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Take `share` of the positives out of `train`, never a user's or an item's last one but one.
+    """Take `share` of the positives of users and items that have more than two out of `train`.
 
     Returns:
         the rest and what was held out, both (U, I).
