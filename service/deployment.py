@@ -32,11 +32,17 @@ class Deployment:
             raise NotReady("no snapshot has been promoted in the store yet")
         return self._active
 
-    def pinned(self, snapshot_id: str) -> ServedSnapshot:
-        """The snapshot of this id while it is in memory. Raises `Expired` afterwards."""
+    def loaded(self, snapshot_id: str) -> ServedSnapshot | None:
+        """The snapshot of this id while it is in memory."""
         for served in (self._active, self._previous):
             if served is not None and served.id == snapshot_id:
                 return served
+        return None
+
+    def pinned(self, snapshot_id: str) -> ServedSnapshot:
+        """The snapshot of this id while it is in memory. Raises `Expired` afterwards."""
+        if (served := self.loaded(snapshot_id)) is not None:
+            return served
         raise Expired(f"snapshot {snapshot_id!r} is no longer in memory; start again without `at`")
 
     def load(self, snapshot_id: str, verify: Verification) -> ServedSnapshot:

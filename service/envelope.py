@@ -28,6 +28,13 @@ class RequestContext:
 
     request_id: str
     served: ServedSnapshot | None
+    recalled: str | None = None
+    """The snapshot of a kept answer, which need not be in memory any more."""
+
+    @property
+    def snapshot_id(self) -> str | None:
+        """Where what is answered comes from."""
+        return self.recalled or (self.served.id if self.served is not None else None)
 
 
 class Envelope:
@@ -55,8 +62,8 @@ class Envelope:
                 status = message["status"]
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((b"x-request-id", context.request_id.encode()))
-                if context.served is not None:
-                    headers.append((b"x-snapshot-id", context.served.id.encode()))
+                if (snapshot_id := context.snapshot_id) is not None:
+                    headers.append((b"x-snapshot-id", snapshot_id.encode()))
             await send(message)
 
         try:

@@ -189,10 +189,26 @@ class Recommender:
         asker, page = answer.asker, answer.page
         degraded = bool(answer.degraded)
         self._metrics.answer(asker.strategy, answer.candidates, complete=answer.complete, degraded=degraded)
-        item_ids = tuple(answer.view.display(row).item_id for row in page.rows.tolist())
-        names = (answer.recommendation_id, asker.user_id, answer.view.served.id, asker.strategy)
-        numbers = (page.contributions, page.weights, page.modality_amounts)
-        self.answers.keep(KeptAnswer(*names, asker.history_rows, item_ids, *numbers))
+        view, rows = answer.view, page.rows.tolist()
+        displays = [view.display(row) for row in rows]
+        kept = KeptAnswer(
+            recommendation_id=answer.recommendation_id,
+            user_id=asker.user_id,
+            snapshot_id=view.served.id,
+            strategy=asker.strategy,
+            history_rows=asker.history_rows,
+            item_ids=tuple(display.item_id for display in displays),
+            titles=tuple(display.title for display in displays),
+            images=tuple(display.image for display in displays),
+            inferred=tuple(tuple(view.inferred(row)) for row in rows),
+            terms=[vars(head) for head in answer.heads],
+            modalities=view.served.modalities,
+            faithfulness=view.served.manifest.explanation,
+            contributions=page.contributions,
+            weights=page.weights,
+            modality_amounts=page.modality_amounts,
+        )
+        self.answers.keep(kept)
         return answer
 
     def _recommend(self, user_id: str, events: UserEvents, wish: RankingQuery, at: Moment, now: Moment) -> Answer:

@@ -45,7 +45,7 @@ class ServedSnapshot:
     `display(row)` is what answers print of an item; `in_categories(names)` the mask (I,) of items in any of them.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, *, indexed: bool = True) -> None:
         """Builds the candidate index: seconds for a large catalogue, so never on the event loop."""
         self.snapshot = snapshot
         self.id: str = snapshot.id
@@ -54,7 +54,7 @@ class ServedSnapshot:
         self.loaded_at = datetime.now(UTC)
         self.scorer: Scorer = scorer_for(snapshot)
         vectors = self.scorer.retrieval_vectors()
-        self.index: CandidateIndex | None = FaissCpuIndex(vectors) if vectors.shape[1] else None
+        self.index: CandidateIndex | None = FaissCpuIndex(vectors) if indexed and vectors.shape[1] else None
         self.popularity: NDArray[np.float32] = np.asarray(snapshot.array("popularity"), dtype=np.float32)
         self.popular_rows: NDArray[np.int64] = np.argsort(-self.popularity, kind="stable")
         self.depth = max(self.manifest.candidates.depth, MIN_DEPTH)

@@ -9,6 +9,7 @@ from service.catalogue import Catalogue
 from service.deployment import Deployment
 from service.encoding import ContentEncoders
 from service.prepared import PreparedAnswers
+from service.recall import Recall
 from service.recommender import Recommender
 from service.settings import Settings
 from service.state.embedded import EmbeddedState
@@ -34,6 +35,7 @@ class Service:
         self.deployment = Deployment(settings.store)
         self.mirror = Mirror(state_store_for(settings))
         self.catalogue = Catalogue(self.mirror)
+        self.recall = Recall(self.deployment)
         self.encoders = ContentEncoders(settings.store)
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
         self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)

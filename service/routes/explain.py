@@ -18,6 +18,8 @@ from service.routes.ids import UserId
 from service.schemas.answers import Explanation, Profile
 from service.schemas.lookups import Experts
 from service.schemas.queries import ExplainQuery
+from service.served import TermHead
+from service.state.answers import KeptAnswer
 from service.view import View
 
 router = APIRouter(tags=["explain"])
@@ -37,14 +39,18 @@ async def explain(
     assert pair.user is not None
     asker, ranking = await service.recommender.explain(served, pair.user, pair.item)
     view = service.catalogue.view(served)
-    because = await _because(service, view, asker.history_rows, int(ranking.rows[0]))
+    row = int(ranking.rows[0])
+    display = view.display(row)
     return {
         "user": pair.user,
         "item": pair.item,
         "snapshot": served.id,
         "strategy": asker.strategy,
-        **_pair(view, asker.strategy, ranking, 0),
-        "because": because,
+        "title": display.title,
+        "image": display.image,
+        "inferred": view.inferred(row) or None,
+        **_numbers(ranking, 0, heads_of(served, asker.strategy), served.modalities),
+        "because": await _because(service, view, asker.history_rows, row),
         "faithfulness": served.faithfulness(),
     }
 
@@ -89,25 +95,37 @@ async def _kept(service: ServiceParts, context: RequestContext, recommendation_i
     kept = await service.recommender.answers.find(recommendation_id)
     if kept is None:
         raise Expired(f"recommendation_id {recommendation_id!r}: not kept, or no longer; use user and item")
-    served = context.served = service.deployment.pinned(kept.snapshot_id)
-    view = service.catalogue.view(served)
-    row, position = view.item_row(item_id), kept.position_of(item_id)
-    if row is None or position is None:
+    context.recalled = kept.snapshot_id
+    position = kept.position_of(item_id)
+    if position is None:
         raise UnknownItem(f"item {item_id!r} is not in answer {recommendation_id}")
     scores = kept.contributions.sum(axis=1).round(DECIMALS)
-    rows = np.full(len(scores), row)  # only the one at `position` is read
+    rows = np.zeros(len(scores), np.int64)  # not read: the answer holds what is printed of its items
     ranking = Ranking(rows, scores, kept.contributions, kept.weights, kept.modality_amounts)
-    because = await _because(service, view, kept.history_rows, row)
+    heads = [TermHead(**term) for term in kept.terms]
     return {
         "user": kept.user_id,
         "item": item_id,
         "snapshot": kept.snapshot_id,
         "recommendation_id": recommendation_id,
         "strategy": kept.strategy,
-        **_pair(view, kept.strategy, ranking, position),
-        "because": because,
-        "faithfulness": served.faithfulness(),
+        "title": kept.titles[position],
+        "image": kept.images[position],
+        "inferred": list(kept.inferred[position]) or None,
+        **_numbers(ranking, position, heads, kept.modalities),
+        "because": await _recalled(service, kept, item_id),
+        "faithfulness": kept.faithfulness,
     }
+
+
+async def _recalled(service: ServiceParts, kept: KeptAnswer, item_id: str) -> list[dict[str, Any]] | None:
+    """What the history had to do with it, from the snapshot that gave the answer, in memory or out of the store."""
+    if len(kept.history_rows) == 0:
+        return []
+    served = service.deployment.loaded(kept.snapshot_id)
+    view = await service.recall.view(kept.snapshot_id) if served is None else service.catalogue.view(served)
+    row = None if view is None else view.item_row(item_id)
+    return None if view is None or row is None else await _because(service, view, kept.history_rows, row)
 
 
 async def _because(
@@ -116,14 +134,9 @@ async def _because(
     return await service.workbench.run("because", lambda: because_of(view, evidence(view, history_rows), row))
 
 
-def _pair(view: View, strategy: str, ranking: Ranking, position: int) -> dict[str, Any]:
-    row = int(ranking.rows[position])
-    display = view.display(row)
+def _numbers(ranking: Ranking, position: int, heads: list[TermHead], modalities: list[str]) -> dict[str, Any]:
     return {
         "score": float(ranking.scores[position]),
-        "title": display.title,
-        "image": display.image,
-        "inferred": view.inferred(row) or None,
-        "experts": terms_of(ranking, position, heads_of(view.served, strategy)),
-        "modality_amounts": dict(zip(view.served.modalities, ranking.modality_amounts[position].tolist(), strict=True)),
+        "experts": terms_of(ranking, position, heads),
+        "modality_amounts": dict(zip(modalities, ranking.modality_amounts[position].tolist(), strict=True)),
     }

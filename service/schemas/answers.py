@@ -149,8 +149,9 @@ class Explanation(Document):
     """Every non-zero term of the score."""
     modality_amounts: dict[str, float]
     """The score split over the modalities, signed, in score units."""
-    because: list[HistoryShare]
-    """The items of the history that carried the most of the (unsteered) score."""
+    because: list[HistoryShare] | None
+    """The items of the history that carried the most of the (unsteered) score; null for a kept answer whose snapshot,
+    or whose added item, is neither in memory nor in the store any more."""
     faithfulness: dict[str, Any]
     """How well such explanations were measured to agree with perturbing the model, from the snapshot's manifest."""
 

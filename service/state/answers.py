@@ -19,12 +19,14 @@ log = logging.getLogger("magnet.answers")
 _RANDOM_BYTES = 10
 _TIME_DIGITS = 12
 OVERHEAD_BYTES = 600
-"""What a kept answer costs beyond its arrays."""
+"""What a kept answer costs beyond its arrays and items."""
+ITEM_BYTES = 220
+"""What an item's id, title and picture cost."""
 
 
 @dataclass(frozen=True)
 class KeptAnswer:
-    """The printed values of one answer, and what is needed to say more about them.
+    """The printed values of one answer, and what is needed to explain them without the snapshot that gave them.
 
     Axes: `K` items, `T` terms, `M` modalities.
     """
@@ -36,6 +38,13 @@ class KeptAnswer:
     history_rows: NDArray[np.int32]
     """What the user was scored from, oldest first."""
     item_ids: tuple[str, ...]  # (K,)
+    titles: tuple[str | None, ...]  # (K,)
+    images: tuple[str | None, ...]  # (K,)
+    inferred: tuple[tuple[str, ...], ...]  # (K,) modalities
+    terms: list[dict[str, Any]]  # (T,) name, role and modalities of each
+    modalities: list[str]  # (M,)
+    faithfulness: dict[str, Any]
+    """As the snapshot's manifest states it."""
     contributions: NDArray[np.float64]  # (K, T), rounded as printed
     weights: NDArray[np.float32]  # (K, T), NaN where a term has no gate
     modality_amounts: NDArray[np.float64]  # (K, M), rounded as printed
@@ -45,7 +54,10 @@ class KeptAnswer:
         """Bytes of memory, roughly."""
         arrays: list[NDArray[Any]] = [self.contributions, self.weights, self.modality_amounts]
         return (
-            OVERHEAD_BYTES + 100 * len(self.item_ids) + self.history_rows.nbytes + sum(array.nbytes for array in arrays)
+            OVERHEAD_BYTES
+            + ITEM_BYTES * len(self.item_ids)
+            + self.history_rows.nbytes
+            + sum(array.nbytes for array in arrays)
         )
 
     def position_of(self, item_id: str) -> int | None:
@@ -68,6 +80,12 @@ class KeptAnswer:
             strategy=fields["strategy"],
             history_rows=np.array(fields["history_rows"], np.int32),
             item_ids=tuple(fields["item_ids"]),
+            titles=tuple(fields["titles"]),
+            images=tuple(fields["images"]),
+            inferred=tuple(map(tuple, fields["inferred"])),
+            terms=fields["terms"],
+            modalities=fields["modalities"],
+            faithfulness=fields["faithfulness"],
             contributions=np.array(fields["contributions"], np.float64).reshape(-1, n_terms),
             weights=np.array(fields["weights"], np.float32).reshape(-1, n_terms),  # null becomes NaN
             modality_amounts=np.array(fields["modality_amounts"], np.float64),

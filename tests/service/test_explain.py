@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from model_store.store import Store
+from service.recall import Recall
 from tests.support.service_client import ServiceClient, in_process, promoted
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
@@ -94,3 +96,30 @@ async def test_explanation_survives_one_swap(tmp_path: Path) -> None:
         page = await client.get(answer["next"])
         assert (page.json()["snapshot"], page.headers["x-snapshot-id"]) == (first, first)
         assert (await client.recommend(USER))["snapshot"] == second
+
+
+async def test_explanation_survives_any_number_of_swaps_and_the_snapshot_itself(tmp_path: Path) -> None:
+    root = tmp_path
+    snapshots = [write_tiny_pair_snapshot(root, seed=seed) for seed in range(4)]
+    promoted(root, snapshots[0])
+    async with in_process(root) as client:
+        answer = await client.recommend(USER, k=5, explain="full")
+        popular = await client.recommend("nobody", k=1)
+        for snapshot in snapshots[1:]:
+            promoted(root, snapshot)
+            await client.service.watcher.catch_up()
+        params = {"recommendation_id": answer["recommendation_id"]}
+        for item in answer["items"]:
+            reply = await client.get("/explain", params=params | {"item": item["item"]})
+            found = reply.json()
+            for field in ("score", "experts", "modality_amounts", "because", "title", "image"):
+                assert found[field] == item[field]
+            assert found["snapshot"] == reply.headers["x-snapshot-id"] == snapshots[0]
+            assert found["faithfulness"] == {"spearman": 0.9}
+        assert Store(root).prune(keep=1)
+        client.service.recall = Recall(client.service.deployment)
+        item = answer["items"][0]
+        found = await client.json("/explain", **params, item=item["item"])
+        assert (found["experts"], found["because"]) == (item["experts"], None)
+        params = {"recommendation_id": popular["recommendation_id"], "item": popular["items"][0]["item"]}
+        assert (await client.json("/explain", **params))["because"] == []
