@@ -22,6 +22,8 @@ class Session(Protocol):
 
 def open_session(graph: Path | bytes, providers: Sequence[str] | None = None, threads: int = 1) -> Session:
     """Open a graph, a file or its content, for `threads` threads per run; raises EncoderError."""
+    # ONNX Runtime's builds report home unless this is set before the import: nothing about users leaves the machine.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         runtime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -33,7 +35,6 @@ def open_session(graph: Path | bytes, providers: Sequence[str] | None = None, th
         raise EncoderError(
             f"expected the execution providers {sorted(absent)}, onnxruntime has {runtime.get_available_providers()}"
         )
-    runtime.disable_telemetry_events()  # nothing about its users leaves the machine
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only; its warnings are advice about shapes

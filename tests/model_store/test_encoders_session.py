@@ -1,0 +1,23 @@
+"""What ONNX Runtime does beside running graphs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+OPEN = """
+from model_store.encoders.session import open_session
+from model_store.errors import EncoderError
+try:
+    open_session(b"no graph")
+except EncoderError:
+    pass
+"""
+
+
+def test_opening_a_session_reports_nothing_to_anybody(tmp_path: Path) -> None:
+    """Its telemetry, on by default, begins with a device id and a queue of events in the user's cache directory."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", OPEN], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
