@@ -1,0 +1,1 @@
+"""What a run did, for people: `report.html` and the model card."""
