@@ -10,8 +10,8 @@ from training.models.embedding.config import EmbeddingConfig
 class CammsrConfig(EmbeddingConfig):
     """CAMMSR's settings. The abstract gives none; these are usual ones for Transformers over short sequences [ours]."""
 
-    batch_size: int = Field(default=128, ge=1)
-    """Sequences per step."""
+    batch_size: int = Field(default=32, ge=1)
+    """Sequences per step; few, because a user is one sequence and small data have few users."""
     max_epochs: int = Field(default=300, ge=1)
     """Upper bound of passes over all sequences."""
     reg: float = Field(default=0.0, ge=0)
