@@ -28,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PROJECT = "magnet-check"
 LARGEST_SERVICE_IMAGE_MB = 900
+PAUSE_SECONDS = 0.02  # leaves a small machine time to train beside the load
 TOLERANCE = 5e-6  # contributions are printed with six decimals
 
 
@@ -126,7 +127,7 @@ class System:
 
     @contextmanager
     def load(self) -> Iterator[Counter[int]]:
-        """Ask for recommendations all the time, from two threads; yields how often each status came."""
+        """Ask for recommendations steadily, from two threads; yields how often each status came."""
         users = self.ask("/users?limit=20")["users"]
         statuses: Counter[int] = Counter()
         stop = threading.Event()
@@ -135,6 +136,7 @@ class System:
             while not stop.is_set():
                 for user in users:
                     statuses[self.get(f"/recommend/{quote(user)}?k=10")[0]] += 1
+                    time.sleep(PAUSE_SECONDS)
 
         threads = [threading.Thread(target=ask_on) for _ in range(2)]
         for thread in threads:
