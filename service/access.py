@@ -1,4 +1,4 @@
-"""Who may call: API keys, a separate admin key, and probes for everybody."""
+"""Who may call: API keys, a separate admin key; probes and the console's static files are for everybody."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from service.settings import Settings
 
 PROBES = frozenset({"/livez", "/readyz"})
 ADMIN_PREFIX = "/admin/"
+CONSOLE = "/"
+CONSOLE_PREFIX = "/console/"
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,14 @@ class Access:
         key = presented(Headers(scope=scope))
         if scope["path"].startswith(ADMIN_PREFIX):
             return None if self._keys.is_admin(key) else AdminKeyRequired("expected the admin key")
-        if not self._keys.ordinary or scope["path"] in PROBES or self._keys.is_known(key):
+        if not self._keys.ordinary or _is_open(scope["path"]) or self._keys.is_known(key):
             return None
         return KeyRequired("expected a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+
+
+def _is_open(path: str) -> bool:
+    """Whether a call needs no key: probes, and the page in which a browser is given one. It holds no data."""
+    return path in PROBES or path == CONSOLE or path.startswith(CONSOLE_PREFIX)
 
 
 def presented(headers: Headers) -> str:

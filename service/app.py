@@ -15,7 +15,7 @@ from service.body_limit import BodyLimit
 from service.envelope import Envelope
 from service.limiting import Limiting
 from service.problems import install_problems
-from service.routes import admin, events, explain, items, lookups, probes, recommend, similar
+from service.routes import admin, console, events, explain, items, lookups, probes, recommend, similar
 from service.schemas.answers import Problem
 from service.service import Service
 from service.settings import Settings
@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for subject in (recommend, similar, explain, events, items, lookups, admin, probes):
+    for subject in (recommend, similar, explain, events, items, lookups, admin, probes, console):
         app.router.routes.extend(subject.router.routes)
     install_problems(app)
     app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 2**20))

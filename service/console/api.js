@@ -1,0 +1,55 @@
+// The calls this console makes. The key, where the service wants one, lives in sessionStorage and goes out as a header.
+
+const KEY = "magnet.key";
+
+/** What the service refused, as its problem document says it. */
+export class Problem extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (value) => sessionStorage.setItem(KEY, value),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+const id = encodeURIComponent;
+
+export const api = {
+  users: (query, signal) => json("/users", { query, limit: 12 }, { signal }),
+  items: (query, limit, signal) => json("/items", { query, limit }, { signal }),
+  user: (user) => json(`/users/${id(user)}`),
+  item: (item) => json(`/items/${id(item)}`),
+  recommend: (user, wish, signal) => json(`/recommend/${id(user)}`, wish, { signal }),
+  similar: (item, by) => json(`/similar/${id(item)}`, { by }),
+  explain: (pair) => json("/explain", pair),
+  experts: () => json("/experts"),
+  snapshot: () => json("/snapshot"),
+  rollback: (adminKey) => json("/admin/rollback", {}, { method: "POST", headers: credentials(adminKey) }),
+};
+
+/** An address for the picture, fetched with the key where there is one: an image element sends no headers. */
+export async function picture(hash) {
+  const path = `/media/${id(hash)}`;
+  if (!key.get()) return path;
+  return URL.createObjectURL(await (await send(path)).blob());
+}
+
+async function json(path, query = {}, options = {}) {
+  const text = new URLSearchParams(query).toString();
+  return (await send(text ? `${path}?${text}` : path, options)).json();
+}
+
+async function send(path, options = {}) {
+  const response = await fetch(path, { ...options, headers: options.headers ?? credentials(key.get()) });
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new Problem(response.status, [problem.title, problem.detail].filter(Boolean).join(": ") || response.statusText);
+}
+
+function credentials(secret) {
+  return secret ? { Authorization: `Bearer ${secret}` } : {};
+}

@@ -1,0 +1,77 @@
+// The console: which view the address asks for, and what to do where a view cannot be had.
+
+import { key } from "./api.js";
+import { el } from "./dom.js";
+import { experts } from "./experts.js";
+import { explain } from "./explain.js";
+import { find } from "./find.js";
+import { similar } from "./similar.js";
+import { snapshot } from "./snapshot.js";
+import { user } from "./user.js";
+
+const VIEWS = { "": find, user, explain, similar, experts, snapshot };
+const view = document.getElementById("view");
+const forget = document.getElementById("forget-key");
+let turn = 0;
+
+/** Show the view of the address. A view is a function from the address's values to {title, nodes}. */
+async function show() {
+  const mine = ++turn;
+  const [page, query = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+  const make = VIEWS[page];
+  mark(page);
+  view.setAttribute("aria-busy", "true");
+  let made;
+  try {
+    if (!make) throw new Error(`There is no page “${page}”.`);
+    made = await make(new URLSearchParams(query));
+  } catch (error) {
+    made = error.status === 401 ? askForKey() : failure(error);
+  }
+  if (mine !== turn) return;
+  view.replaceChildren(el("h1", {}, made.title), ...made.nodes);
+  view.removeAttribute("aria-busy");
+  document.title = `${made.title} · MAGNET`;
+}
+
+function mark(page) {
+  for (const link of document.querySelectorAll("[data-page]")) {
+    if (link.dataset.page === page) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  forget.hidden = !key.get();
+}
+
+function askForKey() {
+  const field = el("input", { id: "key", type: "password", autocomplete: "off", required: true });
+  const keep = (event) => {
+    event.preventDefault();
+    key.set(field.value.trim());
+    show();
+  };
+  const known = key.get() ? "The service does not accept the key it was given." : "The service wants an API key.";
+  const note = el("p", {}, `${known} It is kept until this tab closes.`);
+  const form = el("form", { submit: keep }, el("label", { for: "key" }, "API key"), field, el("button", {}, "Continue"));
+  return { title: "Key needed", nodes: [note, form] };
+}
+
+function failure(error) {
+  const again = el("button", { type: "button", click: show }, "Try again");
+  return { title: "This did not work", nodes: [el("p", { role: "alert" }, error.message), again] };
+}
+
+forget.addEventListener("click", () => {
+  key.forget();
+  show();
+});
+addEventListener("hashchange", async (event) => {
+  if (location.hash === "#view") {
+    history.replaceState(null, "", new URL(event.oldURL).hash || "#/");
+    view.focus();
+    return;
+  }
+  await show();
+  view.focus({ preventScroll: true });
+  scrollTo(0, 0);
+});
+show();
