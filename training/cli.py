@@ -33,6 +33,7 @@ from training.errors import TrainingError
 from training.fit.loop import Interrupted
 from training.fit.run import Run, progress_display
 from training.models.registry import RECIPES
+from training.report_command import report
 from training.sweep_command import sweep
 
 CONFIG = "config.toml"
@@ -77,6 +78,7 @@ main.add_command(features_command)
 main.add_command(encoder_group)
 main.add_command(compare)
 main.add_command(sweep)
+main.add_command(report)
 
 
 @main.command()

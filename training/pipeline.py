@@ -35,9 +35,13 @@ from training.export.publish import publish
 from training.fit.run import Run
 from training.models.protocol import FittedModel, Recipe
 from training.models.registry import recipe_for
+from training.report.write import snapshot_files, write_report
 
 POSITIVE_SHARE = 0.7
 """Without `min_rating`, ratings from this share of the highest one count as positive: 3.5 of 5, 7 of 10."""
+
+SERVED = {"candidates", "routing", "routed_variance_share", "terms", "modalities"}
+"""What `metrics.json` keeps of the manifest, so that a run's report needs no store."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict
         "model": prepared.recipe.name,
         "evaluated": "the model fitted on the training part, not the refitted one",
         "training": facts,
+        "data": data_facts(prepared.dataset),
     }
     save_per_user(run.directory, parts)
     save_metrics(run, metrics)
@@ -137,8 +142,23 @@ def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict
 
 
 def save_metrics(run: Run, metrics: dict[str, Any]) -> None:
-    """Write `metrics.json`; `explanation` joins it once the served form has been measured."""
+    """Write `metrics.json` and `report.html`; `explanation` and `served` join once the served form is measured."""
     (run.directory / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    write_report(run.directory)
+
+
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """Name and counts of what was read, for reports."""
+    return {
+        "name": dataset.name,
+        "users": dataset.n_users,
+        "items": dataset.n_items,
+        "interactions": len(dataset.interactions),
+        "content": {
+            name: {"items": int(matrix.present.sum()), "width": matrix.values.shape[1]}
+            for name, matrix in dataset.features.items()
+        },
+    }
 
 
 def export(
@@ -179,8 +199,9 @@ def export(
         draft = explained(draft, fitted, data=config.data, user_ids=prepared.dataset.user_ids, seed=config.seed)
         advance()
     metrics["explanation"] = draft.manifest.explanation
+    metrics["served"] = draft.manifest.model_dump(mode="json", include=SERVED)
     save_metrics(run, metrics)
-    return publish(store, draft, prepared.dataset, files)
+    return publish(store, draft, prepared.dataset, files | snapshot_files(run.directory, metrics, draft.manifest))
 
 
 def peak_memory_mb() -> float:
