@@ -8,6 +8,7 @@ from pathlib import Path
 from model_store.snapshot import Verification
 from model_store.store import Store
 from service.errors import Expired, NotReady
+from service.retrieval.choice import IndexChoice
 from service.served import ServedSnapshot
 
 log = logging.getLogger("magnet.deployment")
@@ -16,8 +17,9 @@ log = logging.getLogger("magnet.deployment")
 class Deployment:
     """The active snapshot of this worker, and the one before it for pages that still point there."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, index: IndexChoice = "cpu") -> None:
         self.store = Store(root)
+        self._index: IndexChoice = index
         self._active: ServedSnapshot | None = None
         self._previous: ServedSnapshot | None = None
 
@@ -47,7 +49,7 @@ class Deployment:
 
     def load(self, snapshot_id: str, verify: Verification) -> ServedSnapshot:
         """Open, check, index and warm up a snapshot; takes seconds and runs in a thread. Raises `StoreError`."""
-        served = ServedSnapshot(self.store.open(snapshot_id, verify=verify))
+        served = ServedSnapshot(self.store.open(snapshot_id, verify=verify), index=self._index)
         served.warm_up()
         return served
 

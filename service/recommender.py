@@ -113,7 +113,7 @@ class Recommender:
         now = self._now(served, events.version)
         seen_at = now if pin is None else self._at(now.view, pin)
         work = partial(self._recommend, user_id, events, wish, seen_at, now)
-        return self._kept(await self._workbench.run(_kind(wish), work))
+        return self._kept(await self._workbench.run(_kind(wish), work, waits=served.waits))
 
     async def recommend_session(self, served: ServedSnapshot, item_ids: Sequence[str], wish: RankingQuery) -> Answer:
         """The page of `wish` for somebody who looked at these items, most recent last. Raises `InvalidRequest`."""
@@ -123,7 +123,7 @@ class Recommender:
             rows = [row for item_id in item_ids if (row := moment.view.item_row(item_id)) is not None]
             return self._answer(session_asker(moment.view, rows), wish, moment, seed="\0".join(item_ids))
 
-        return self._kept(await self._workbench.run(_kind(wish), work))
+        return self._kept(await self._workbench.run(_kind(wish), work, waits=served.waits))
 
     async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Ranking]:
         """The newest score of one pair, as a ranking of length 1. Raises `UnknownUser`, `UnknownItem`."""
@@ -136,7 +136,8 @@ class Recommender:
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
         """What counts for a user. Raises `UnknownUser`."""
         asker = await self.known(served, user_id)
-        return asker, await self._workbench.run("profile", partial(profile, self._catalogue.view(served), asker))
+        work = partial(profile, self._catalogue.view(served), asker)
+        return asker, await self._workbench.run("profile", work, waits=served.waits)
 
     async def known(self, served: ServedSnapshot, user_id: str) -> Asker:
         """A user that there is something to say about. Raises `UnknownUser`."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model_store.scoring import Scorer, scorer_for
 from model_store.snapshot import Snapshot
-from service.retrieval.faiss_cpu import FaissCpuIndex
+from service.retrieval.choice import IndexChoice, build_index
 from service.retrieval.protocol import CandidateIndex
 
 DISPLAYS_KEPT = 200_000
@@ -45,7 +45,7 @@ class ServedSnapshot:
     `display(row)` is what answers print of an item; `in_categories(names)` the mask (I,) of items in any of them.
     """
 
-    def __init__(self, snapshot: Snapshot, *, indexed: bool = True) -> None:
+    def __init__(self, snapshot: Snapshot, *, indexed: bool = True, index: IndexChoice = "cpu") -> None:
         """Builds the candidate index: seconds for a large catalogue, so never on the event loop."""
         self.snapshot = snapshot
         self.id: str = snapshot.id
@@ -54,7 +54,7 @@ class ServedSnapshot:
         self.loaded_at = datetime.now(UTC)
         self.scorer: Scorer = scorer_for(snapshot)
         vectors = self.scorer.retrieval_vectors()
-        self.index: CandidateIndex | None = FaissCpuIndex(vectors) if indexed and vectors.shape[1] else None
+        self.index: CandidateIndex | None = build_index(vectors, index) if indexed and vectors.shape[1] else None
         self.popularity: NDArray[np.float32] = np.asarray(snapshot.array("popularity"), dtype=np.float32)
         self.popular_rows: NDArray[np.int64] = np.argsort(-self.popularity, kind="stable")
         self.depth = max(self.manifest.candidates.depth, MIN_DEPTH)
@@ -69,6 +69,11 @@ class ServedSnapshot:
     def index_name(self) -> str:
         """What retrieves candidates."""
         return self.index.name if self.index is not None else "exact scan"
+
+    @property
+    def waits(self) -> bool:
+        """Whether retrieval waits for a device."""
+        return self.index is not None and self.index.waits
 
     def faithfulness(self) -> dict[str, Any]:
         """The measured quality of explanations, as the manifest states it."""

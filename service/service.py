@@ -32,7 +32,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.workbench = Workbench(settings.threads)
-        self.deployment = Deployment(settings.store)
+        self.deployment = Deployment(settings.store, settings.index)
         self.mirror = Mirror(state_store_for(settings))
         self.catalogue = Catalogue(self.mirror)
         self.recall = Recall(self.deployment)
@@ -94,6 +94,9 @@ class Service:
         if self.mirror.failure is not None:
             found.append(f"the state store is unavailable: {self.mirror.failure}")
         found += self.mirror.store.warnings
+        active = self.deployment.active
+        if active is not None and active.index is not None and active.index.warning is not None:
+            found.append(active.index.warning)
         return found
 
 

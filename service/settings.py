@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     steered_depth_factor: Annotated[float, Field(ge=1, le=16)] = 4.0
     """How much deeper the candidate pool of a steered request is."""
 
+    index: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where candidates are searched: `gpu` where FAISS has one (every worker keeps a copy there; raise `threads` so
+    that requests share searches), else on the CPU. `auto` takes what is there; `gpu` warns where there is none."""
+
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     """Threads per worker for work that would hold the event loop for more than 5 ms."""
 

@@ -29,9 +29,12 @@ class Workbench:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="scoring", initializer=use_one_thread)
         self._expected: dict[str, float] = {}
 
-    async def run(self, kind: str, work: Callable[[], T]) -> T:
-        """The result of `work()`. A kind that was never seen goes to a thread, to learn its duration safely."""
-        if self._expected.get(kind, INLINE_SECONDS) < INLINE_SECONDS:
+    async def run(self, kind: str, work: Callable[[], T], *, waits: bool = False) -> T:
+        """The result of `work()`. A kind that was never seen goes to a thread, to learn its duration safely.
+
+        Work that `waits` for a device always does: its own time says nothing of how long that takes.
+        """
+        if not waits and self._expected.get(kind, INLINE_SECONDS) < INLINE_SECONDS:
             return self._timed(kind, work)
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._timed, kind, work)
 

@@ -20,6 +20,12 @@ class CandidateIndex(ABC):
     n_items: int
     width: int
 
+    waits: bool = False
+    """Whether a search waits for a device: then callers wait in threads, not on the event loop."""
+
+    warning: str | None = None
+    """What is not as it was asked for, for `/readyz`."""
+
     @abstractmethod
     def search(
         self, queries: NDArray[np.float32], depth: int, allowed: NDArray[np.bool_] | None = None
