@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model_store.encoders import ContentEncoder, bundle_path
 from model_store.encoders.item_text import item_text
+from model_store.encoders.session import fastest_providers
 from model_store.manifest import Modality
 
 F32 = NDArray[np.float32]
@@ -54,5 +55,5 @@ class ContentEncoders:
         with self._turn:
             if encoder_hash not in self._open:
                 path = bundle_path(self._root, encoder_hash)
-                self._open[encoder_hash] = ContentEncoder.open(path, threads=THREADS)
+                self._open[encoder_hash] = ContentEncoder.open(path, fastest_providers(), THREADS)
             return self._open[encoder_hash]

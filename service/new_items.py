@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.encoders.session import Session, open_session
+from model_store.encoders.session import Session, fastest_providers, open_session
 from model_store.snapshot import Snapshot
 
 ENCODER = "item_encoder.onnx"
@@ -43,6 +43,8 @@ class ItemEncoder:
     def __init__(self, snapshot: Snapshot, session: Session) -> None:
         self._snapshot = snapshot
         self._session = session
+        self.provider = session.get_providers()[0]
+        """What runs the graph, in ONNX Runtime's words."""
         self._modalities = [modality.name for modality in snapshot.manifest.modalities]
         self.widths = {
             modality.name: modality.feature_width
@@ -55,7 +57,7 @@ class ItemEncoder:
     def of(cls, snapshot: Snapshot) -> ItemEncoder | None:
         """The encoder, None where the snapshot has none: then its model cannot score an item it never saw."""
         path = snapshot.file(ENCODER)
-        return None if path is None else cls(snapshot, open_session(path))
+        return None if path is None else cls(snapshot, open_session(path, fastest_providers()))
 
     def encode(self, features: Mapping[str, F32]) -> EncodedItem:
         """An item from raw features (d,) of the modalities it has; others are missing."""

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from model_store.errors import EncoderError
 
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
 
 class Session(Protocol):
     """The part of an ONNX Runtime session that is used here."""
@@ -19,18 +22,14 @@ class Session(Protocol):
     def run(self, output_names: list[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the graph."""
 
+    def get_providers(self) -> list[str]:
+        """The execution providers in use, the first choice first."""
+
 
 def open_session(graph: Path | bytes, providers: Sequence[str] | None = None, threads: int = 1) -> Session:
     """Open a graph, a file or its content, for `threads` threads per run; raises EncoderError."""
-    # ONNX Runtime's builds report home unless this is set before the import: nothing about users leaves the machine.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        runtime: Any = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise EncoderError(
-            "running content encoders needs onnxruntime: pip install 'magnet-rec[train]', [serve] or [serve-gpu]"
-        ) from error
-    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
+    runtime = _runtime()
+    chosen = list(providers) if providers is not None else [CPU]
     if absent := set(chosen) - set(runtime.get_available_providers()):
         raise EncoderError(
             f"expected the execution providers {sorted(absent)}, onnxruntime has {runtime.get_available_providers()}"
@@ -46,6 +45,22 @@ def open_session(graph: Path | bytes, providers: Sequence[str] | None = None, th
         name = "the graph" if isinstance(graph, bytes) else str(graph)
         raise EncoderError(f"{name}: expected an ONNX graph that onnxruntime can run: {error}") from error
     return session
+
+
+def fastest_providers() -> list[str]:
+    """CUDA before the CPU where onnxruntime is built for it; it falls back by itself where there is no device."""
+    return [CUDA, CPU] if CUDA in _runtime().get_available_providers() else [CPU]
+
+
+def _runtime() -> Any:
+    # ONNX Runtime's builds report home unless this is set before the import: nothing about users leaves the machine.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise EncoderError(
+            "running content encoders needs onnxruntime: pip install 'magnet-rec[train]', [serve] or [serve-gpu]"
+        ) from error
 
 
 def available_cores() -> int:

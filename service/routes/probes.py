@@ -27,7 +27,14 @@ async def readyz(service: ServiceParts, served: Served) -> dict[str, Any]:
     """A snapshot is loaded and warm. Stays ready while something is merely degraded, and says what."""
     degraded = service.degraded()
     status = "degraded" if degraded else "ready"
-    return {"status": status, "snapshot": served.id, "index": served.index_name, "degraded": degraded}
+    encoder = service.catalogue.encoder(served)
+    return {
+        "status": status,
+        "snapshot": served.id,
+        "index": served.index_name,
+        "onnx": encoder.provider if encoder is not None else None,
+        "degraded": degraded,
+    }
 
 
 @router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")

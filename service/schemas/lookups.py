@@ -156,5 +156,7 @@ class Health(Document):
     """The snapshot that is served."""
     index: str | None = None
     """What retrieves candidates."""
+    onnx: str | None = None
+    """The ONNX Runtime provider that encodes new items; null where the snapshot has no encoder of items."""
     degraded: list[str] = Field(default_factory=list)
     """What does not work as it should."""

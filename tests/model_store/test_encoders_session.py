@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from model_store.encoders.session import CPU, CUDA, fastest_providers
+
 OPEN = """
 from model_store.encoders.session import open_session
 from model_store.errors import EncoderError
@@ -13,6 +17,15 @@ try:
 except EncoderError:
     pass
 """
+
+
+def test_cuda_comes_first_where_the_runtime_is_built_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CPU in fastest_providers()  # which also imports the runtime as everybody should
+    offered = ["TensorrtExecutionProvider", CUDA, CPU]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: offered)
+    assert fastest_providers() == [CUDA, CPU]
+    offered.remove(CUDA)
+    assert fastest_providers() == [CPU]
 
 
 def test_opening_a_session_reports_nothing_to_anybody(tmp_path: Path) -> None:
