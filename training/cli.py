@@ -32,6 +32,7 @@ from training.encoders.commands import encoder_group, features_command
 from training.errors import TrainingError
 from training.fit.loop import Interrupted
 from training.fit.run import Run, progress_display
+from training.fold_in_command import fold_in
 from training.models.registry import RECIPES
 from training.report_command import report
 from training.sweep_command import sweep
@@ -77,6 +78,7 @@ main.add_command(demo_data)
 main.add_command(features_command)
 main.add_command(encoder_group)
 main.add_command(compare)
+main.add_command(fold_in)
 main.add_command(sweep)
 main.add_command(report)
 
