@@ -28,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PROJECT = "magnet-check"
 LARGEST_SERVICE_IMAGE_MB = 900
+PATIENCE_SECONDS = 180  # for what takes seconds where nothing else runs
 PAUSE_SECONDS = 0.02  # leaves a small machine time to train beside the load
 TOLERANCE = 5e-6  # contributions are printed with six decimals
 
@@ -43,7 +44,7 @@ def main() -> None:
     try:
         step("start without a snapshot: alive, not ready", lambda: start_empty(system))
         step("train on the demo catalogue, publish", lambda: system.compose("run", "--rm", "trainer", "--model", model))
-        step("becomes ready by itself", lambda: system.until_ready(60))
+        step("becomes ready by itself", lambda: system.until_ready(PATIENCE_SECONDS))
         step("refuses calls without a key", lambda: refuses_strangers(system))
         step("recommends and explains", lambda: recommends(system))
         step("swap to another snapshot and back under load", lambda: swaps(system))
@@ -172,11 +173,11 @@ def check_image(system: System) -> str:
 def start_empty(system: System) -> None:
     """Everything but the trainer is up; the service lives and says that it is not ready."""
     system.compose("up", "-d", "redis", "keys", "service", "gateway")
-    system.until(lambda: system.get("/readyz")[0] == 503, 60, "the gateway answers")
+    system.until(lambda: system.get("/readyz")[0] == 503, PATIENCE_SECONDS, "the gateway answers")
     status, headers, problem = system.get("/readyz")
     assert (status, problem["status"]) == (503, 503)
     assert "retry-after" in headers
-    system.until(lambda: healthy_replicas(system) == 1, 90, "a service that Docker calls healthy")
+    system.until(lambda: healthy_replicas(system) == 1, PATIENCE_SECONDS, "a service that Docker calls healthy")
     system.key = system.output("exec", "-T", "service", "cat", "/keys/api-key").strip()
     assert len(system.key) > 30, "expected a generated key"
 
@@ -210,9 +211,9 @@ def swaps(system: System) -> str:
     before = system.ask("/snapshot")["snapshot"]
     with system.load() as statuses:
         system.compose("run", "--rm", "trainer", "--model", "popularity")
-        system.until(lambda: bool(system.ask("/snapshot")["snapshot"] != before), 60, "the new snapshot")
+        system.until(lambda: bool(system.ask("/snapshot")["snapshot"] != before), PATIENCE_SECONDS, "the new snapshot")
         system.compose("exec", "-T", "service", "magnet-store", "rollback", "--store", "/store")
-        system.until(lambda: bool(system.ask("/snapshot")["snapshot"] == before), 60, "the old snapshot")
+        system.until(lambda: bool(system.ask("/snapshot")["snapshot"] == before), PATIENCE_SECONDS, "the old snapshot")
     return only_successes(statuses)
 
 
@@ -228,7 +229,7 @@ def restarts_redis(system: System) -> str:
         system.compose("restart", "redis")
         time.sleep(3)
     system.compose("restart", "service")  # nothing may live in the service's memory alone
-    system.until_ready(60)
+    system.until_ready(PATIENCE_SECONDS)
     system.until(lambda: knows(system, user, item), 10, "the event in the history")
     assert system.get("/events", body={"events": [event]})[2] == {"accepted": 0, "duplicates": 1}
     return only_successes(statuses)
@@ -243,7 +244,7 @@ def scales(system: System) -> str:
     """A second replica joins behind the same port, and the first may go."""
     with system.load() as statuses:
         system.compose("up", "-d", "--no-recreate", "--scale", "service=2", "service")
-        system.until(lambda: healthy_replicas(system) == 2, 90, "two healthy replicas")
+        system.until(lambda: healthy_replicas(system) == 2, PATIENCE_SECONDS, "two healthy replicas")
         time.sleep(3)
         first = system.output("ps", "-q", "service").split()[0]
         subprocess.run(["docker", "stop", first], check=True, stdout=subprocess.DEVNULL)
