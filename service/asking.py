@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,15 @@ from service.state.protocol import NO_EVENTS, KeptEvent, UserEvents
 from service.view import View
 
 NO_ROWS = np.zeros(0, np.int64)
+
+
+class RoutedKey(NamedTuple):
+    """Everything that a user's state and the terms of its items depend on."""
+
+    snapshot_id: str
+    items_version: int
+    user_id: str
+    user_version: int
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class Asker:
     """The version of the user's events that this was made from."""
     exists: bool = True
     """Whether the snapshot or the events know the user."""
+    routed: RoutedKey | None = None
+    """Where its scores are kept; None for somebody without a name."""
 
     @property
     def history_rows(self) -> NDArray[np.int32]:

@@ -13,6 +13,7 @@ from service.asking import Asker
 from service.candidates import Filters, gather
 from service.popular import single_term_ranking
 from service.ranking import DECIMALS, Ranking, rank
+from service.routed import RoutedUsers
 from service.served import TermHead
 from service.view import View
 
@@ -67,12 +68,11 @@ def because_of(view: View, state: UserState | None, row: int) -> list[dict[str, 
     return entries
 
 
-def score_pair(view: View, asker: Asker, row: int, popularity: NDArray[np.float32]) -> Ranking:
+def score_pair(routed: RoutedUsers, view: View, asker: Asker, row: int, popularity: NDArray[np.float32]) -> Ranking:
     """One pair, as a ranking of length 1; by `popularity` (I,) where the user has no history."""
-    rows = np.array([row], np.int64)
     if asker.state is None:
-        return single_term_ranking(view, popularity, rows)
-    return rank(view.score(asker.state, rows), None, 1)
+        return single_term_ranking(view, popularity, np.array([row], np.int64))
+    return rank(routed.score_pair(view, asker, row), None, 1)
 
 
 def profile(view: View, asker: Asker) -> UserProfile:

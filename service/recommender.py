@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.asking import Asker, asker_for, session_asker
+from service.asking import Asker, session_asker
 from service.candidates import Filters, gather
 from service.catalogue import Catalogue
 from service.diversity import diversified
@@ -19,6 +19,7 @@ from service.explanation import UserProfile, profile, score_pair
 from service.pins import Pin
 from service.popular import popular_ranking
 from service.ranking import MAX_RANKS, Factors, Ranking, rank, steering
+from service.routed import RoutedUsers
 from service.schemas.queries import RankingQuery, parse_steer
 from service.served import MIN_DEPTH, ServedSnapshot, TermHead
 from service.settings import Settings
@@ -104,6 +105,7 @@ class Recommender:
         self._metrics = metrics
         memory = int(settings.answer_memory_mb * 2**20)
         self.answers = Answers(mirror.store, memory, settings.answer_ttl_seconds)
+        self.routed = RoutedUsers(int(settings.router_memory_mb * 2**20), metrics)
 
     async def recommend(
         self, served: ServedSnapshot, user_id: str, wish: RankingQuery, pin: Pin | None = None
@@ -130,7 +132,7 @@ class Recommender:
         row = self.item_row(served, item_id)
         asker = await self.known(served, user_id)
         moment = self._now(served, asker.version)
-        work = partial(score_pair, moment.view, asker, row, moment.popularity)
+        work = partial(score_pair, self.routed, moment.view, asker, row, moment.popularity)
         return asker, await self._workbench.run("explain", work)
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
@@ -142,7 +144,9 @@ class Recommender:
     async def known(self, served: ServedSnapshot, user_id: str) -> Asker:
         """A user that there is something to say about. Raises `UnknownUser`."""
         events = await self._events_of(user_id) or NO_EVENTS
-        asker = await self._workbench.run("ask", partial(asker_for, self._catalogue.view(served), user_id, events))
+        asker = await self._workbench.run(
+            "ask", partial(self.routed.asker, self._catalogue.view(served), user_id, events)
+        )
         if not asker.exists:
             raise UnknownUser(f"user {user_id!r} is in neither snapshot {served.id} nor the events")
         return asker
@@ -164,7 +168,8 @@ class Recommender:
         return served.id, events.version, items_version, self._trends.period, self.degraded()
 
     def forget(self, user_id: str) -> None:
-        """Take down the answers kept for a user."""
+        """Take down the answers and the scores kept for a user."""
+        self.routed.forget(user_id)
         self.answers.own.remove(lambda _, answer: answer.user_id == user_id)
 
     def degraded(self) -> tuple[str, ...]:
@@ -213,10 +218,10 @@ class Recommender:
         return answer
 
     def _recommend(self, user_id: str, events: UserEvents, wish: RankingQuery, at: Moment, now: Moment) -> Answer:
-        asker = asker_for(at.view, user_id, events, at.pin.user_version)
+        asker = self.routed.asker(at.view, user_id, events, at.pin.user_version)
         if at is now:
             return self._answer(asker, wish, at, seed=user_id)
-        newest = asker_for(at.view, user_id, events) if events.version > at.pin.user_version else asker
+        newest = self.routed.asker(at.view, user_id, events) if events.version > at.pin.user_version else asker
         late = np.union1d(newest.unwanted, now.left_out)
         return self._answer(asker, wish, at, seed=user_id, late=late)
 
@@ -258,12 +263,12 @@ class Recommender:
         assert asker.state is not None
         depth = view.served.depth if factors is None else int(view.served.depth * self._settings.steered_depth_factor)
         rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
-        ranking = rank(view.score(asker.state, rows), factors, HEAD_RANKS)
+        ranking = rank(self.routed.score(view, asker, rows), factors, HEAD_RANKS)
         if wish.diversity and len(ranking) and view.served.index is not None:
             ranking = ranking.at(diversified(ranking.scores, view.vectors(ranking.rows), wish.diversity))
         if wish.offset + wish.k > len(ranking) == HEAD_RANKS:
             deeper = gather(view, asker.state, filters, TAIL_DEPTH, MAX_RANKS)
-            ranking = ranking.then(rank(view.score(asker.state, deeper), factors, MAX_RANKS))
+            ranking = ranking.then(rank(self.routed.score(view, asker, deeper), factors, MAX_RANKS))
             return ranking, len(rows) + len(deeper)
         return ranking, len(rows)
 

@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     """Worker processes; they share the snapshot's pages."""
 
     api_keys: SecretStr | None = None
-    """API keys, separated by commas. With keys, only the probes answer without one."""
+    """API keys, separated by commas. With keys, only the probes and the console's static files answer without
+    one."""
 
     api_keys_file: Path | None = None
     """File with one API key per line; read at start."""
@@ -78,6 +79,10 @@ class Settings(BaseSettings):
 
     cache_memory_mb: Annotated[float, Field(ge=0)] = 64.0
     """Memory per worker for prepared answers to repeated questions; 0 keeps none."""
+
+    router_memory_mb: Annotated[float, Field(ge=0)] = 64.0
+    """Memory per worker for what the router made of recent users, reused by their next pages and by `/explain`; 0 keeps
+    none."""
 
     popular_half_life_days: Annotated[float, Field(gt=0, le=3650)] = 14.0
     """After how many days an event counts half in what is popular."""
