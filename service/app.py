@@ -15,10 +15,12 @@ from service.body_limit import BodyLimit
 from service.envelope import Envelope
 from service.limiting import Limiting
 from service.problems import install_problems
+from service.request_spans import RequestSpans
 from service.routes import admin, console, events, explain, items, lookups, probes, recommend, similar
 from service.schemas.answers import Problem
 from service.service import Service
 from service.settings import Settings
+from service.tracing import OtlpTracing
 
 DESCRIPTION = """Recommendations from behaviour, looks and text, each with the exact share of its score that every
 expert contributed. Every answer comes from one snapshot, named in `X-Snapshot-Id`."""
@@ -44,6 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(Limiting, rate=settings.rate_limit, settings=settings)
     app.add_middleware(Access, keys=Keys.read(settings))
     app.add_middleware(Envelope, deployment=service.deployment, metrics=service.metrics if settings.metrics else None)
+    if isinstance(service.tracing, OtlpTracing):
+        app.add_middleware(RequestSpans, tracing=service.tracing)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -21,6 +21,7 @@ from service.event_export import export_to
 from service.logs import configuration
 from service.settings import Settings
 from service.telemetry import share_among_workers
+from service.tracing import check_tracing
 
 DRAIN_SECONDS = 20
 RIVALS = (("faiss-cpu", "faiss-gpu"), ("onnxruntime", "onnxruntime-gpu"))
@@ -49,6 +50,7 @@ def main(context: click.Context, /, announce: bool, **options: object) -> None:
     settings = _settings(given)
     try:
         Keys.read(settings)
+        check_tracing(settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     refuse_rival_packages()

@@ -27,6 +27,7 @@ from service.state.answers import Answers, KeptAnswer, new_recommendation_id
 from service.state.mirror import Mirror
 from service.state.protocol import NO_EVENTS, UserEvents
 from service.telemetry import Metrics
+from service.tracing import Tracing
 from service.trends import PERIOD_SECONDS, SECONDS_PER_DAY, Trends
 from service.view import View
 from service.workbench import Workbench
@@ -96,6 +97,7 @@ class Recommender:
         catalogue: Catalogue,
         trends: Trends,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._settings = settings
         self._workbench = workbench
@@ -103,6 +105,7 @@ class Recommender:
         self._catalogue = catalogue
         self._trends = trends
         self._metrics = metrics
+        self._tracing = tracing
         memory = int(settings.answer_memory_mb * 2**20)
         self.answers = Answers(mirror.store, memory, settings.answer_ttl_seconds)
         self.routed = RoutedUsers(int(settings.router_memory_mb * 2**20), metrics)
@@ -262,13 +265,17 @@ class Recommender:
         """
         assert asker.state is not None
         depth = view.served.depth if factors is None else int(view.served.depth * self._settings.steered_depth_factor)
-        rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
-        ranking = rank(self.routed.score(view, asker, rows), factors, HEAD_RANKS)
+        with self._tracing.span("candidates"):
+            rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
+        with self._tracing.span("scoring"):
+            ranking = rank(self.routed.score(view, asker, rows), factors, HEAD_RANKS)
         if wish.diversity and len(ranking) and view.served.index is not None:
             ranking = ranking.at(diversified(ranking.scores, view.vectors(ranking.rows), wish.diversity))
         if wish.offset + wish.k > len(ranking) == HEAD_RANKS:
-            deeper = gather(view, asker.state, filters, TAIL_DEPTH, MAX_RANKS)
-            ranking = ranking.then(rank(self.routed.score(view, asker, deeper), factors, MAX_RANKS))
+            with self._tracing.span("candidates"):
+                deeper = gather(view, asker.state, filters, TAIL_DEPTH, MAX_RANKS)
+            with self._tracing.span("scoring"):
+                ranking = ranking.then(rank(self.routed.score(view, asker, deeper), factors, MAX_RANKS))
             return ranking, len(rows) + len(deeper)
         return ranking, len(rows)
 

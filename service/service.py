@@ -17,6 +17,7 @@ from service.state.mirror import Mirror
 from service.state.protocol import StateStore
 from service.state.redis import RedisState
 from service.telemetry import Metrics
+from service.tracing import tracing_for
 from service.trends import Trends
 from service.watcher import Watcher
 from service.workbench import Workbench
@@ -31,6 +32,7 @@ class Service:
         """Assembles the parts; no I/O happens here."""
         self.settings = settings
         self.metrics = Metrics()
+        self.tracing = tracing_for(settings)
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store, settings.index)
         self.mirror = Mirror(state_store_for(settings))
@@ -40,7 +42,9 @@ class Service:
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
         self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
-        self.recommender = Recommender(settings, self.workbench, self.mirror, self.catalogue, self.trends, self.metrics)
+        self.recommender = Recommender(
+            settings, self.workbench, self.mirror, self.catalogue, self.trends, self.metrics, self.tracing
+        )
         memory, ttl = int(settings.cache_memory_mb * 2**20), settings.answer_ttl_seconds / 2
         self.prepared = PreparedAnswers(self.recommender, self.metrics, memory, ttl)
         self._following: list[asyncio.Task[None]] = []
@@ -50,6 +54,7 @@ class Service:
 
         A worker accepts no request before that, so none of several workers answers 503 while another one is ready.
         """
+        self.tracing.start()
         await self.mirror.catch_up()
         await self.trends.renew(time.time())
         await self.watcher.catch_up()
@@ -63,6 +68,7 @@ class Service:
         self.watcher.close()
         self.catalogue.close()
         self.workbench.close()
+        await asyncio.to_thread(self.tracing.close)
 
     async def stop_following(self) -> None:
         """From here on nothing changes but by requests."""

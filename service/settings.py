@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -49,6 +49,10 @@ class Settings(BaseSettings):
 
     metrics: bool = True
     """Count and time requests for `/metrics`."""
+
+    otlp_endpoint: HttpUrl | None = None
+    """OpenTelemetry collector that gets a trace of every request over HTTP, as `http://localhost:4318`; needs the extra
+    `tracing`. No traces where unset."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged, as JSON lines on standard error."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from service.retrieval.faiss_cpu import use_one_thread
@@ -36,7 +37,8 @@ class Workbench:
         """
         if not waits and self._expected.get(kind, INLINE_SECONDS) < INLINE_SECONDS:
             return self._timed(kind, work)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._timed, kind, work)
+        within = copy_context()  # spans and log lines of the thread belong to the request, too
+        return await asyncio.get_running_loop().run_in_executor(self._pool, within.run, self._timed, kind, work)
 
     def close(self) -> None:
         """Wait for running work and end the threads."""

@@ -66,7 +66,7 @@ def imported(*packages: str) -> set[str]:
     ("packages", "extra", "offered"),
     [
         (["model_store"], "", set()),
-        (["model_store", "service"], "serve,client", set()),
+        (["model_store", "service"], "serve,client,tracing", set()),
         (["model_store", "training"], "train", {"timm", "torchvision"}),  # encoders that a user may bring
     ],
 )
