@@ -31,6 +31,8 @@ class Drops:
     """(P, 2) attributed to the modality: in the whole score, and in its routed terms alone."""
     drops: F64
     """(P, 2) before minus after: the score, and its routed terms alone."""
+    held: F64
+    """(P, 2) the same, had the router kept its gates: what is left of a low correlation then is not routing's doing."""
     controls: F64
     """(P, 2) in place of amounts: gate weights and random weights, times the experts' nominal share of the modality."""
     moved: F64
@@ -80,13 +82,16 @@ class Experiment:
             for user, item in zip(batch.user_rows.tolist(), batch.item_rows.tolist(), strict=True):
                 pair = self._unmasked(user, item)
                 amounts, drop = pair.amounts[:, column], pair.contributions - _score(gated, user, item).contributions[0]
+                opinions = self._opinions(open_, user, item)
+                kept = float(pair.gates @ (pair.opinions - opinions))
                 controls = [float(weights @ self._shares[:, column]) for weights in (pair.gates, pair.random)]
                 routed = self._routed
-                rows.append([amounts.sum(), amounts[routed].sum(), drop.sum(), drop[routed].sum(), *controls])
-                moved.append(np.abs(pair.opinions - self._opinions(open_, user, item)))
-        table = np.asarray(rows, dtype=np.float64).reshape(len(rows), 6)
+                held = [drop[~routed].sum() + kept, kept]
+                rows.append([amounts.sum(), amounts[routed].sum(), drop.sum(), drop[routed].sum(), *held, *controls])
+                moved.append(np.abs(pair.opinions - opinions))
+        table = np.asarray(rows, dtype=np.float64).reshape(len(rows), 8)
         shifts = np.asarray(moved, dtype=np.float64).reshape(len(rows), len(self._shares))
-        return Drops(table[:, :2], table[:, 2:4], table[:, 4:], shifts)
+        return Drops(table[:, :2], table[:, 2:4], table[:, 4:6], table[:, 6:], shifts)
 
     def _scorers(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Scorer, Scorer]:
         """Scorers of the draft with these arrays: as it is, and with every gate open."""
@@ -115,13 +120,18 @@ class Experiment:
 
 
 def correlations(drops: Mapping[str, Drops]) -> dict[str, JsonValue]:
-    """Spearman's ρ of amounts and drops over all modalities' pairs together, by modality, and of the two controls."""
-    amounts, lost, controls = (
-        np.concatenate([getattr(one, name) for one in drops.values()]) for name in ("amounts", "drops", "controls")
+    """Spearman's ρ of amounts and drops over all modalities' pairs together and by modality.
+
+    Beside it, with the gates held, and of the two controls with the drops.
+    """
+    amounts, lost, held, controls = (
+        np.concatenate([getattr(one, name) for one in drops.values()])
+        for name in ("amounts", "drops", "held", "controls")
     )
     return {
         **_against(amounts, lost),
         "by_modality": {name: _against(one.amounts, one.drops) for name, one in drops.items()},
+        "gates_held": _against(amounts, held),
         "gates_alone": _against(controls[:, [0, 0]], lost),
         "random_weights": _against(controls[:, [1, 1]], lost),
     }

@@ -49,6 +49,7 @@ def test_amounts_of_an_additive_model_are_its_drops() -> None:
         assert figures["whole"] == 1.0
         assert figures["by_modality"]["visual"]["whole"] == 1.0
         assert figures["routed"] is None  # nothing is routed
+        assert figures["gates_held"] == {"whole": 1.0, "routed": None}
         assert figures["gates_alone"] == figures["random_weights"] == {"whole": None, "routed": None}
     assert "role_check" not in found
 
@@ -118,6 +119,7 @@ def test_amounts_of_a_routed_model_tell_more_than_the_controls(routed: SnapshotD
         assert figures[part] > 0.35
         assert abs(figures["random_weights"][part]) < 0.25
         assert figures[part] > figures["gates_alone"][part]
+        assert figures["gates_held"][part] > figures[part]  # here the router sees the mask and changes its mind
 
 
 def test_the_same_seed_gives_the_same_figures(routed: SnapshotDraft) -> None:
