@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -47,7 +48,7 @@ class Graphs:
         config: GraphConfig,
         device: torch.device,
     ) -> None:
-        self.train = train
+        self.train, self.config = train, config
         self.degree = np.asarray(train.sum(axis=0)).ravel().astype(np.float32)
         warm = self.degree > 0
         mixed = sum((graph / len(content) for graph in content.values()), sparse.csr_array((train.shape[1],) * 2))
@@ -66,21 +67,28 @@ class Graphs:
             )
             joined = symmetric_normalise(sparse.csr_array(train + self.rho * pseudo))
             self.augmented = (Propagation(joined, device), Propagation(sparse.csr_array(joined.T), device))
-        self.history = Propagation(train, device)
+        self.device = device
         # what an item without interactions is known by: its warm content neighbours
-        self.warm_neighbours = Propagation(row_normalise(sparse.csr_array(self.content_graph * warm[None, :])), device)
+        self.warm_neighbours = row_normalise(sparse.csr_array(self.content_graph * warm[None, :]))
 
     def step_original(self, x: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
         """One hop item → users → item over training edges."""
         return self.to_items(self.to_users(x))
 
-    def step_augmented(self, x: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
-        """One hop with the content-induced edges, weighted ρ."""
-        if self.content is not None:
-            return (1 - self.rho) * self.step_original(x) + self.rho * self.content(x)
+    def step_augmented(
+        self, x: Float[Tensor, "I W"], original: Float[Tensor, "I W"] | None = None
+    ) -> Float[Tensor, "I W"]:
+        """One hop with the content-induced edges, weighted ρ; `original` is `step_original(x)` where it is known."""
         if self.augmented is not None:
             return self.augmented[1](self.augmented[0](x))
-        return self.step_original(x)
+        original = self.step_original(x) if original is None else original
+        return original if self.content is None else (1 - self.rho) * original + self.rho * self.content(x)
+
+    def rows_of(
+        self, graph: sparse.csr_array, rows: NDArray[np.int64], x: Float[Tensor, "I W"]
+    ) -> Float[Tensor, "n W"]:
+        """`n` rows of `graph · x`: a batch needs few of them."""
+        return Propagation(graph[rows], self.device)(x)
 
 
 class DualViewBase(nn.Module):
@@ -128,11 +136,13 @@ class DualViewBase(nn.Module):
 
     def propagate(self, x: Float[Tensor, "I W"]) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:
         """The mean over layers in the original and in the augmented view; linear in `x`."""
-        original, augmented = [x], [x]
-        for _ in range(self.layers):
-            original.append(self.graphs.step_original(original[-1]))
-            augmented.append(self.graphs.step_augmented(augmented[-1]) if self.graphs.rho else original[-1])
-        return torch.stack(original).mean(0), torch.stack(augmented).mean(0)
+        original = augmented = total = total_augmented = x
+        for layer in range(self.layers):
+            before, original = original, self.graphs.step_original(original)
+            known = original if layer == 0 else None  # the views still agree on what the first hop starts from
+            augmented = self.graphs.step_augmented(before if layer == 0 else augmented, known)
+            total, total_augmented = total + original, total_augmented + augmented
+        return total / (self.layers + 1), total_augmented / (self.layers + 1)
 
     def gates(self, original: Float[Tensor, "I DD"], augmented: Float[Tensor, "I DD"]) -> Float[Tensor, "2 I 1"]:
         """Per table and node, how much of the original view: a scalar gate of `[H^O; H^A; log degree]` (our choice)."""
@@ -156,15 +166,23 @@ class DualViewBase(nn.Module):
         return both * original + (1 - both) * augmented
 
     def as_new(
-        self, own: Float[Tensor, "I DD"], fused: Float[Tensor, "I DD"], norm: Float[Tensor, "I 1"]
+        self,
+        new: Bool[Tensor, " I"],
+        own: Float[Tensor, "I DD"],
+        fused: Float[Tensor, "I DD"],
+        norm: Float[Tensor, "I 1"],
     ) -> Float[Tensor, "I DD"]:
-        """The form of an item that nobody has taken: own content and the mean of its warm neighbours.
+        """`fused` with `new` items as if nobody had taken them: own content and the mean of their warm neighbours.
 
         Neighbours enter as they are served: candidates with unit norm, history rows as they are.
         """
+        rows = torch.nonzero(new).ravel()
+        if not len(rows):
+            return fused
         scale = self.new_item.repeat_interleave(self.width, dim=1)  # (own | neighbours, DD)
         served = torch.cat([fused[:, : self.width], fused[:, self.width :] / norm], dim=1)
-        return scale[0] * own + scale[1] * self.graphs.warm_neighbours(served)
+        neighbours = self.graphs.rows_of(self.graphs.warm_neighbours, rows.cpu().numpy(), served)
+        return fused.index_put((rows,), scale[0] * own[rows] + scale[1] * neighbours)
 
     def norms(self, fused: Float[Tensor, "I DD"]) -> Float[Tensor, "I 1"]:
         """Length of each candidate vector."""
@@ -178,8 +196,7 @@ class DualViewBase(nn.Module):
         original, augmented = self.propagate(torch.where(self.cold[:, None], 0.0, parts["behaviour"]) + own)
         fused = self.fuse(original, augmented, self.gates(original, augmented))
         new = self.cold if dropped is None else self.cold | dropped
-        if bool(new.any()):
-            fused = torch.where(new[:, None], self.as_new(own, fused, self.norms(fused)), fused)
+        fused = self.as_new(new, own, fused, self.norms(fused))
         return Views(fused[:, : self.width], fused[:, self.width :], original, augmented)
 
     @torch.no_grad()
@@ -196,7 +213,7 @@ class DualViewBase(nn.Module):
         for name, part in parts.items():
             fused = self.fuse(*views[name], gates)
             own = torch.zeros_like(part) if name == "behaviour" else part
-            split.append(torch.where(self.cold[:, None], self.as_new(own, fused, norm), fused)[:, self.width :])
+            split.append(self.as_new(self.cold, own, fused, norm)[:, self.width :])
         return torch.stack(split, dim=1)
 
     def losses(
@@ -209,7 +226,9 @@ class DualViewBase(nn.Module):
     ) -> dict[str, Tensor]:
         """Sampled softmax over cosines, with the positive left out of the user's sum; InfoNCE between the views."""
         views = self(dropped)
-        users = self.graphs.history(views.history)[user_rows] - views.history[item_rows]
+        distinct, place = torch.unique(user_rows, return_inverse=True)
+        users = self.graphs.rows_of(self.graphs.train, distinct.cpu().numpy(), views.history)[place]
+        users = users - views.history[item_rows]
         users = nn.functional.normalize(users, dim=1)
         candidates = nn.functional.normalize(views.candidate, dim=1)
         positive = (users * candidates[item_rows]).sum(1) / self.config.temperature

@@ -5,6 +5,9 @@ Axes: `U` users, `I` items, `E` experts, `M` modalities, `D` width, `W` residual
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from model_store.manifest import Term
+from training.data.features import FeatureMatrix
 from training.models.magnet.config import MagnetConfig
+from training.models.magnet.masked import ContentGraphs, Masking
+from training.models.magnet.node_features import item_features, user_features
 from training.models.magnet.scored import Evidence, MagnetScorer, Mixture
 from training.models.magnet.serving_graphs import serving_graphs
 from training.models.protocol import FittedModel, SnapshotContent
@@ -31,9 +37,10 @@ class FittedMagnet(FittedModel):
         chosen: Any,
         config: MagnetConfig,
         facts: dict[str, Any],
+        features: Mapping[str, FeatureMatrix],
     ) -> None:
         self.evidence, self.mixture, self.modalities = evidence, mixture, modalities
-        self.chosen, self.config, self._facts = chosen, config, facts
+        self.chosen, self.config, self._facts, self._features = chosen, config, facts, features
         self.scorer = MagnetScorer(evidence, mixture)
 
     def score_block(self, user_rows: NDArray[np.int64]) -> NDArray[np.floating]:
@@ -48,7 +55,7 @@ class FittedMagnet(FittedModel):
         """`item-item` where it is on, then the experts."""
         terms = []
         if self.evidence.item_item is not None:
-            sums = np.abs(self._item_item_values()).sum(axis=0)
+            sums = np.abs(self._item_item_values(self.evidence)).sum(axis=0)
             terms.append(
                 Term(name="item-item", role="base", modalities=self._shares(sums / max(float(sums.sum()), 1e-12)))
             )
@@ -66,9 +73,41 @@ class FittedMagnet(FittedModel):
         largest = np.abs(self.evidence.base.history).max(initial=0.0)
         return float(largest) or 1.0
 
-    def _item_item_values(self) -> NDArray[np.float32]:
+    @cached_property
+    def _content(self) -> ContentGraphs:
+        return ContentGraphs(self._features, self.config.graph)
+
+    @torch.no_grad()
+    def masked(self, item_rows: NDArray[np.int64], modality: str, *, rebuild: bool) -> Mapping[str, NDArray[Any]]:
+        """The base run again; experts, router, the closed form's behaviour and all moments stay as they were fitted.
+
+        With `rebuild` the item-item term loses its content share towards the masked items, which have no neighbours
+        left; everything else of it is kept.
+        """
+        evidence, again, column = self.evidence, self.evidence.base.again, self.modalities.index(modality)
+        assert again is not None
+        base = again(Masking(item_rows, modality, self._content.without(item_rows, modality) if rebuild else None))
+        present = evidence.present.copy()
+        present[item_rows, column] = False
+        term = evidence.item_item
+        if rebuild and term is not None and modality in term.shares:
+            values = term.values.copy()
+            values[np.isin(term.items, item_rows), term.shares.index(modality)] = 0
+            term = replace(term, values=values)
+        changed = replace(
+            evidence,
+            base=base,
+            present=present,
+            item_item=term,
+            users=base.users(evidence.interactions),
+            user_features=user_features(evidence.interactions, base.parts, present),
+            item_features=item_features(base.parts, present, evidence.degree),
+        )
+        return {**self._arrays(changed), "item_present": present}
+
+    def _item_item_values(self, evidence: Evidence) -> NDArray[np.float32]:
         """(nnz, M): the term's entries split over all modalities of the dataset, those without a share zero."""
-        term = self.evidence.item_item
+        term = evidence.item_item
         assert term is not None
         values = np.zeros((len(term.items), len(self.modalities)), np.float32)
         for column, name in enumerate(self.modalities):
@@ -76,10 +115,9 @@ class FittedMagnet(FittedModel):
                 values[:, column] = term.values[:, term.shares.index(name)]
         return values
 
-    @torch.no_grad()
-    def snapshot_content(self) -> SnapshotContent:
-        """Scoring kind `pair`."""
-        evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
+    def _arrays(self, evidence: Evidence) -> dict[str, NDArray[Any]]:
+        """What a snapshot stores of this evidence."""
+        experts, router = self.mixture.experts, self.mixture.router
         item_logits = router.item(torch.from_numpy(evidence.item_features)).numpy()
         user_logits = router.user(torch.from_numpy(evidence.user_features)).numpy()
         residuals = experts.item_residuals(torch.from_numpy(evidence.base.parts)).numpy()
@@ -95,8 +133,14 @@ class FittedMagnet(FittedModel):
             arrays |= {
                 "item_item_indptr": evidence.item_item.indptr,
                 "item_item_items": evidence.item_item.items,
-                "item_item_values": self._item_item_values(),
+                "item_item_values": self._item_item_values(evidence),
             }
+        return arrays
+
+    @torch.no_grad()
+    def snapshot_content(self) -> SnapshotContent:
+        """Scoring kind `pair`."""
+        evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
         user = router.user
         parameters = {
             "members": np.array([evidence.base.members], np.int32),
@@ -117,7 +161,7 @@ class FittedMagnet(FittedModel):
             scoring="pair",
             embedding_size=evidence.base.history.shape[1],
             terms=self.terms(),
-            arrays=arrays,
+            arrays=self._arrays(evidence),
             parameters={name: np.ascontiguousarray(value) for name, value in parameters.items()},
             files=serving_graphs(
                 evidence.base.new_item, evidence.base.members, self.history_scale, experts, router.user, router.item

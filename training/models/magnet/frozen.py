@@ -5,8 +5,8 @@ Axes: `U` users, `I` items, `M` modalities (behaviour first), `D` width (of all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from training.models.magnet.dual_view import DualViewBase
+from training.models.magnet.masked import Masking, without
 
 F32 = NDArray[np.float32]
 RIDGE = 0.01
@@ -36,6 +37,8 @@ class FrozenBase:
     history: F32  # (I, D)
     members: int
     new_item: NewItemForm
+    again: Callable[[Masking], FrozenBase] | None = field(default=None, repr=False, compare=False)
+    """The same base, run again with a modality of some items masked; None where only the arrays are at hand."""
 
     def users(self, interactions: sparse.csr_array) -> F32:
         """(U, D) unit vectors of users with these histories; zero where the history is empty."""
@@ -57,9 +60,13 @@ def unit_blocks(vectors: F32, members: int) -> F32:
     return unit
 
 
-@torch.no_grad()
 def freeze(module: DualViewBase) -> FrozenBase:
     """The arrays of one fitted base."""
+    return replace(_run(module), again=lambda masking: _run(without(module, masking)))
+
+
+@torch.no_grad()
+def _run(module: DualViewBase) -> FrozenBase:
     module.eval()
     views = module()
     parts = module.candidate_parts()
@@ -100,7 +107,13 @@ def concatenate(bases: Sequence[FrozenBase]) -> FrozenBase:
             },
             neighbours=joined([f.neighbours for f in forms]),
         ),
+        again=_every([base.again for base in bases]),
     )
+
+
+def _every(members: Sequence[Callable[[Masking], FrozenBase] | None]) -> Callable[[Masking], FrozenBase] | None:
+    known = [again for again in members if again is not None]
+    return (lambda masking: concatenate([again(masking) for again in known])) if len(known) == len(members) else None
 
 
 def aligned(base: FrozenBase, reference: FrozenBase) -> FrozenBase:
@@ -116,7 +129,11 @@ def aligned(base: FrozenBase, reference: FrozenBase) -> FrozenBase:
         stacked = _stacked(base, block), _stacked(reference, block)
         left, _, right = np.linalg.svd(stacked[0].T @ stacked[1])
         rotation[block, block] = left @ right
-    form = base.new_item
+    return _rotated(base, rotation)
+
+
+def _rotated(base: FrozenBase, rotation: F32) -> FrozenBase:
+    form, again = base.new_item, base.again
     return replace(
         base,
         parts=base.parts @ rotation,
@@ -126,6 +143,7 @@ def aligned(base: FrozenBase, reference: FrozenBase) -> FrozenBase:
             projections={name: weight @ rotation for name, weight in form.projections.items()},
             history_projections={name: weight @ rotation for name, weight in form.history_projections.items()},
         ),
+        again=None if again is None else lambda masking: _rotated(again(masking), rotation),
     )
 
 

@@ -90,7 +90,13 @@ class MagnetRecipe(Recipe):
         evidence = gather_evidence(bases, histories, present, term, blend)
         chosen = Chosen(steps, split.train.nnz, bases, closed_form, blend, mixture)
         return FittedMagnet(
-            evidence, mixture, modalities(dataset), chosen, config, facts(outcomes, schedule, blend, term)
+            evidence,
+            mixture,
+            modalities(dataset),
+            chosen,
+            config,
+            facts(outcomes, schedule, blend, term),
+            dataset.features,
         )
 
     def refit(
@@ -111,7 +117,15 @@ class MagnetRecipe(Recipe):
         term = item_item(interactions.train, content, chosen.closed_form, config, run)
         histories = capped_histories(interactions, config.history_cap)
         evidence = gather_evidence(bases, histories, presence(dataset), term, chosen.blend)
-        return FittedMagnet(evidence, chosen.mixture, modalities(dataset), chosen, config, fitted.training_facts())
+        return FittedMagnet(
+            evidence,
+            chosen.mixture,
+            modalities(dataset),
+            chosen,
+            config,
+            fitted.training_facts(),
+            dataset.features,
+        )
 
     def _phase(
         self,
