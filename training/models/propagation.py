@@ -62,8 +62,8 @@ class Propagation:
         return result
 
 
-def _sorted(graph: sparse.sparray) -> sparse.csr_array:
-    rows = sparse.csr_array(graph)
+def _sorted(graph: sparse.csr_array | sparse.csc_array) -> sparse.csr_array:
+    rows: sparse.csr_array = sparse.csr_array(graph)
     rows.sort_indices()
     return rows
 

@@ -125,8 +125,7 @@ def test_parts_sum_to_the_candidate(graph: GraphConfig) -> None:
     assert parts.shape == (train.shape[1], 3, D)
     torch.testing.assert_close(parts.sum(dim=1), module().candidate.detach(), rtol=1e-5, atol=1e-5)
     # a cold item has no identity: what behaviour says of it comes from its warm neighbours alone
-    graph = module.graphs.warm_neighbours
-    lonely = torch.from_numpy(np.asarray(graph.sum(axis=1)).ravel() == 0)
+    lonely = torch.from_numpy(np.asarray(module.graphs.warm_neighbours.sum(axis=1)).ravel() == 0)
     assert bool((parts[lonely & module.cold, 0] == 0).all())
     assert bool((parts[~module.cold].abs().sum(dim=2) > 0).any(dim=0).all())
 
