@@ -38,7 +38,7 @@ class _Graph:
     def product(self, x: Tensor) -> Tensor:
         if self.matrix is not None:
             return self.matrix @ x
-        pieces = [self._bags(piece.contiguous()) for piece in x.split(CHUNK, dim=1)]
+        pieces = [self._bags(piece.contiguous()) for piece in torch.split(x, CHUNK, dim=1)]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
     def _bags(self, x: Tensor) -> Tensor:
