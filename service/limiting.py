@@ -19,6 +19,10 @@ from service.problems import problem_response
 from service.settings import Settings
 
 log = logging.getLogger("magnet.limiting")
+TIMEOUT_SECONDS = 0.25
+"""How long one request waits for the shared counter."""
+PAUSE_SECONDS = 5.0
+"""For how long a counter that did not answer is not asked again."""
 
 
 class Limiting:
@@ -28,6 +32,7 @@ class Limiting:
         self._app = app
         self._rate: RateLimitItem = parse(rate)
         self._limiter = MovingWindowRateLimiter(_storage(settings))
+        self._unavailable_until = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -41,6 +46,8 @@ class Limiting:
 
     async def _wait(self, scope: Scope) -> float | None:
         """Seconds to wait, None where the call may pass. Where the counter is unavailable, it may."""
+        if time.monotonic() < self._unavailable_until:
+            return None
         caller = _caller(scope)
         try:
             if await self._limiter.hit(self._rate, caller):
@@ -48,6 +55,7 @@ class Limiting:
             window = await self._limiter.get_window_stats(self._rate, caller)
         except Exception as error:  # the storages' errors share no base; a counter must never be what fails a request
             log.warning("rates are not limited while their counter is unavailable: %s", error)
+            self._unavailable_until = time.monotonic() + PAUSE_SECONDS
             return None
         return max(window.reset_time - time.time(), 1.0)
 
@@ -58,7 +66,11 @@ def _storage(settings: Settings) -> Storage:
     else:
         url = settings.redis_url.get_secret_value()
         storage = storage_from_string(
-            f"async+{url}", implementation="redispy", key_prefix=f"{settings.redis_prefix}rate"
+            f"async+{url}",
+            implementation="redispy",
+            key_prefix=f"{settings.redis_prefix}rate",
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
         )
     assert isinstance(storage, Storage)
     return storage

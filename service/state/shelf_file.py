@@ -52,15 +52,20 @@ class ShelfFile:
             self._waiting.put_nowait((recommendation_id, time.time() + ttl_seconds, answer))
 
     async def get(self, recommendation_id: str) -> bytes | None:
-        """The answer; a very young one is waited for."""
+        """The answer; a very young one is waited for. Raises `StateUnavailable`."""
         born = born_at(recommendation_id)
         if born is None or self._reader is None:
             return None
+        # Callers choose ids, and clocks are set back: a birth in the future earns no longer wait than one just now.
+        deadline = time.monotonic() + min(born + SETTLE_SECONDS - time.time(), SETTLE_SECONDS)
         while True:
-            rows = self._reader.execute(
-                "SELECT answer FROM answers WHERE id = ? AND expires > ?", (recommendation_id, time.time())
-            ).fetchall()
-            if rows or time.time() - born > SETTLE_SECONDS:
+            try:
+                rows = self._reader.execute(
+                    "SELECT answer FROM answers WHERE id = ? AND expires > ?", (recommendation_id, time.time())
+                ).fetchall()
+            except sqlite3.Error as error:
+                raise StateUnavailable(f"{self._path}: {error}") from error
+            if rows or time.monotonic() > deadline:
                 return bytes(rows[0][0]) if rows else None
             await asyncio.sleep(FLUSH_SECONDS)
 
