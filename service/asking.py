@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.scoring import UserState
+from service.served import ServedSnapshot
 from service.state.protocol import NO_EVENTS, KeptEvent, UserEvents
 from service.view import View
 
 NO_ROWS = np.zeros(0, np.int64)
+NO_HISTORY = np.zeros(0, np.int32)
 
 
 class RoutedKey(NamedTuple):
@@ -28,12 +32,14 @@ class RoutedKey(NamedTuple):
 class Asker:
     """The asking user, for one snapshot and one version of the user's events.
 
-    `state` is None where there is no history to score from: the strategy is `popular` then.
+    `encode` makes what the user is scored from; None where there is no history: the strategy is `popular` then.
     """
 
     user_id: str | None
     strategy: str
-    state: UserState | None
+    history_rows: NDArray[np.int32]
+    """The history that shapes the answers, oldest first."""
+    encode: Callable[[], UserState] | None
     seen: NDArray[np.int64]
     """Distinct rows the user has interacted with; left out unless the caller wants them."""
     unwanted: NDArray[np.int64] = field(default_factory=lambda: NO_ROWS)
@@ -45,11 +51,13 @@ class Asker:
     """Whether the snapshot or the events know the user."""
     routed: RoutedKey | None = None
     """Where its scores are kept; None for somebody without a name."""
+    user_row: int | None = None
+    """The row of the snapshot that says all there is to say of this user; None where events say more."""
 
-    @property
-    def history_rows(self) -> NDArray[np.int32]:
-        """The history that shapes the answers, oldest first."""
-        return self.state.history_rows if self.state is not None else np.zeros(0, np.int32)
+    @cached_property
+    def state(self) -> UserState | None:
+        """What the user is scored from, made when it is first asked for: a ranking made ahead needs none."""
+        return None if self.encode is None else self.encode()
 
 
 def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_version: int | None = None) -> Asker:
@@ -64,23 +72,23 @@ def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_versi
     base = served.snapshot.history(row) if row is not None else np.zeros(0, np.int32)
     limit = events.version if at_version is None else at_version
     if not events.events or events.events[0].version > limit:
-        if len(base) == 0:
-            return Asker(user_id, "popular", None, NO_ROWS, version=limit, exists=row is not None)
-        assert row is not None
-        return Asker(user_id, "personalised", served.scorer.known_user(row), _rows(base), version=limit)
+        if row is None or len(base) == 0:
+            return Asker(user_id, "popular", NO_HISTORY, None, NO_ROWS, version=limit, exists=row is not None)
+        encode = partial(served.scorer.known_user, row)
+        history = _capped(served, base)
+        return Asker(user_id, "personalised", history, encode, _rows(base), version=limit, user_row=row)
     wanted, unwanted = _by_item(view, [kept for kept in events.events if kept.version <= limit])
     known = set(base.tolist())
     kept_base = [item_row for item_row in base.tolist() if item_row not in unwanted]
     new = [item_row for item_row in wanted if item_row not in known and item_row < served.n_items]
     used = len(new) + len(unwanted)
     seen, never = _rows([*known, *wanted, *unwanted]), _rows(list(unwanted))
-    if not new and len(kept_base) == len(base):
-        state = served.scorer.known_user(row) if row is not None and len(base) else None
-    else:
-        history = np.array(kept_base + new, np.int32)
-        state = served.scorer.encode_user(history) if len(history) else None
-    strategy = "popular" if state is None else "personalised" if kept_base else "folded-in"
-    return Asker(user_id, strategy, state, seen, never, used, limit)
+    history = _capped(served, np.array(kept_base + new, np.int32))
+    if len(history) == 0:
+        return Asker(user_id, "popular", NO_HISTORY, None, seen, never, used, limit)
+    unchanged = row is not None and not new and len(kept_base) == len(base)
+    encode = partial(served.scorer.known_user, row) if unchanged else partial(served.encode_user, history)
+    return Asker(user_id, "personalised" if kept_base else "folded-in", history, encode, seen, never, used, limit)
 
 
 def session_asker(view: View, item_rows: list[int]) -> Asker:
@@ -88,8 +96,9 @@ def session_asker(view: View, item_rows: list[int]) -> Asker:
     looked_at = list(dict.fromkeys(reversed(item_rows)))[::-1]
     history = np.array([row for row in looked_at if row < view.served.n_items], np.int32)
     if len(history) == 0:
-        return Asker(None, "popular", None, _rows(looked_at))
-    return Asker(None, "session", view.served.scorer.encode_user(history), _rows(looked_at))
+        return Asker(None, "popular", NO_HISTORY, None, _rows(looked_at))
+    history = _capped(view.served, history)
+    return Asker(None, "session", history, partial(view.served.encode_user, history), _rows(looked_at))
 
 
 def _by_item(view: View, events: list[KeptEvent]) -> tuple[list[int], set[int]]:
@@ -107,6 +116,11 @@ def _by_item(view: View, events: list[KeptEvent]) -> tuple[list[int], set[int]]:
         else:
             unwanted.add(row)
     return list(wanted), unwanted
+
+
+def _capped(served: ServedSnapshot, history: NDArray[np.int32]) -> NDArray[np.int32]:
+    """As much of a history as the model reads, in memory of its own."""
+    return np.array(history[-served.manifest.history_cap :], np.int32)
 
 
 def _rows(rows: NDArray[np.int32] | list[int]) -> NDArray[np.int64]:

@@ -43,7 +43,7 @@ class UserProfile:
 
 def evidence(view: View, history_rows: NDArray[np.int32]) -> UserState | None:
     """The state that `because_of` explains; made from the history alone, so that it is the same now and later."""
-    return view.served.scorer.encode_user(history_rows) if len(history_rows) else None
+    return view.served.encode_user(history_rows) if len(history_rows) else None
 
 
 def because_of(view: View, state: UserState | None, row: int) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from service.ahead import RANKS, Ahead
 from service.asking import Asker, session_asker
 from service.candidates import Filters, gather
 from service.catalogue import Catalogue
@@ -96,6 +97,7 @@ class Recommender:
         mirror: Mirror,
         catalogue: Catalogue,
         trends: Trends,
+        ahead: Ahead,
         metrics: Metrics,
         tracing: Tracing,
     ) -> None:
@@ -104,6 +106,7 @@ class Recommender:
         self._mirror = mirror
         self._catalogue = catalogue
         self._trends = trends
+        self._ahead = ahead
         self._metrics = metrics
         self._tracing = tracing
         memory = int(settings.answer_memory_mb * 2**20)
@@ -135,8 +138,16 @@ class Recommender:
         row = self.item_row(served, item_id)
         asker = await self.known(served, user_id)
         moment = self._now(served, asker.version)
+        if (found := self._ahead.find_pair(moment.view, asker.user_row, row)) is not None:
+            return asker, found
         work = partial(score_pair, self.routed, moment.view, asker, row, moment.popularity)
         return asker, await self._workbench.run("explain", work)
+
+    def first_ranks(self, view: View, user_row: int) -> Ranking:
+        """The head of a known user of whom there are no events, asked for without any wish: what is made ahead."""
+        asker, wish = asker_for(view, view.served.snapshot.user_id(user_row)), RankingQuery(k=RANKS)
+        filters = Filters(_blocked(view, asker, wish, view.left_out()))
+        return self._ranked(view, asker, filters, None, wish)[0]
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
         """What counts for a user. Raises `UnknownUser`."""
@@ -148,7 +159,7 @@ class Recommender:
         """A user that there is something to say about. Raises `UnknownUser`."""
         events = await self._events_of(user_id) or NO_EVENTS
         asker = await self._workbench.run(
-            "ask", partial(self.routed.asker, self._catalogue.view(served), user_id, events)
+            "ask", partial(self.routed.asker, self._catalogue.view(served), user_id, events), waits=served.waits
         )
         if not asker.exists:
             raise UnknownUser(f"user {user_id!r} is in neither snapshot {served.id} nor the events")
@@ -242,7 +253,11 @@ class Recommender:
         factors = steering(view.served, dict(map(parse_steer, wish.steer)))
         filters = Filters(_blocked(view, asker, wish, at.left_out), wish.category)
         exploration = None
-        if asker.state is None:
+        scored, ranks = 0, slice(wish.offset, wish.offset + wish.k)
+        page = self._ahead.find(view, asker.user_row, ranks) if _is_plain(wish, at) else None
+        if page is not None:
+            pass
+        elif asker.encode is None:
             exploration = self._settings.popular_exploration
             day = at.pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
             ranking = popular_ranking(view, at.popularity, filters, exploration, f"{seed}\0{day}")

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.scoring import Scorer, scorer_for
+from model_store.scoring import Scorer, UserState, scorer_for
 from model_store.snapshot import Snapshot
 from service.retrieval.choice import IndexChoice, build_index
 from service.retrieval.protocol import CandidateIndex
+from service.user_encoder import UserEncoder
 
 DISPLAYS_KEPT = 200_000
 MASKS_KEPT = 64
@@ -53,6 +54,7 @@ class ServedSnapshot:
         self.n_items: int = snapshot.n_items
         self.loaded_at = datetime.now(UTC)
         self.scorer: Scorer = scorer_for(snapshot)
+        self.user_encoder = UserEncoder.of(snapshot, self.scorer)
         vectors = self.scorer.retrieval_vectors()
         self.index: CandidateIndex | None = build_index(vectors, index) if indexed and vectors.shape[1] else None
         self.popularity: NDArray[np.float32] = np.asarray(snapshot.array("popularity"), dtype=np.float32)
@@ -72,8 +74,15 @@ class ServedSnapshot:
 
     @property
     def waits(self) -> bool:
-        """Whether retrieval waits for a device."""
-        return self.index is not None and self.index.waits
+        """Whether answers wait for a device."""
+        return (self.index is not None and self.index.waits) or (
+            self.user_encoder is not None and self.user_encoder.waits
+        )
+
+    def encode_user(self, history_rows: NDArray[np.int32]) -> UserState:
+        """The state of a user with this history: by the snapshot's own graph where the model has one."""
+        encode = self.scorer.encode_user if self.user_encoder is None else self.user_encoder.encode
+        return encode(history_rows)
 
     def faithfulness(self) -> dict[str, Any]:
         """The measured quality of explanations, as the manifest states it."""

@@ -21,4 +21,4 @@ def scorer_for(snapshot: Readable) -> Scorer:
     return _SCORERS[snapshot.manifest.scoring](snapshot)
 
 
-__all__ = ["Because", "PairScores", "Readable", "Scorer", "UserState", "scorer_for"]
+__all__ = ["Because", "PairScorer", "PairScores", "Readable", "Scorer", "UserState", "scorer_for"]

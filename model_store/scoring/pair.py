@@ -2,8 +2,8 @@
 
 Axes: `I` items, `N` candidates, `n` history length, `E` experts, `M` modalities, `D` width, `W` residual width.
 
-    s(u,i)     = item-item(u,i) + Σ_{e ∈ TopK} g_e(u,i) s_e(u,i)
-    s_e(u,i)   = t(u) + κ_e Σ_m ω_em (R_em(u,i) − R_em(u,u*)) + ⟨η_e tanh(u W_e), φ_e(i)⟩
+    s(u,i)     = Σ_{e ∈ TopK} g_e(u,i) s_e(u,i)
+    s_e(u,i)   = t(u) + κ_e Σ_m ω_em (R_em(u,i) − R_em(u,u*) + B^m(u,i)) + ⟨η_e tanh(u W_e), φ_e(i)⟩
     R_em(u,i)  = ⟨u, V^m_i − [r_e ≠ ∅] V^{r_e}_i A_{r_e,m}⟩,   t(u) = ⟨u, Σ_m V^m_{u*}⟩
     ℓ_e(u,i)   = a_e(u) + c_e(i) + Σ_m γ_em tanh(z_m(u,i) / 3),   g = softmax over the top K of ℓ
 
@@ -12,7 +12,9 @@ expert reads the others' parts after removing what its modality `r_e` predicts o
 user's typical candidate: the expected item given a score `CANDIDATE_LEVEL` standard deviations above the catalogue's
 mean, a closed form in the moments of the parts. Every expert's opinion starts from its score `t(u)`, so that a gate
 chooses how an item is judged and does not lift or lower it as a whole. `z_m` is the part's inner product above the
-typical candidate's, in units of the user's spread.
+typical candidate's, in units of the user's spread. `B^m(u,i)` is the modality's share of the item-item evidence
+`Σ_{j ∈ history} w B_ji`, which the experts read with their streams; a snapshot whose terms name `item-item` has it as a
+base term beside them instead.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _NEVER = np.float32(-1e9)
 
 
 class PairScorer(Scorer):
-    """MAGNET over the stored arrays; terms are `item-item` (where the snapshot has it), then the experts."""
+    """MAGNET over the stored arrays; terms are the experts, after `item-item` where that stands beside them."""
 
     def __init__(self, snapshot: Readable) -> None:
         super().__init__(snapshot)
@@ -41,6 +43,7 @@ class PairScorer(Scorer):
         self._item_experts = snapshot.array("item_experts")
         self._present = snapshot.array("item_present")
         self._item_item = ItemItemTerm(snapshot) if snapshot.has("item_item_indptr") else None
+        self._beside = self.terms[0].role == "base"
         self.top_k = snapshot.manifest.top_k_experts
 
         def parameter(name: str) -> F32:
@@ -66,7 +69,11 @@ class PairScorer(Scorer):
         """`u` = the sum of the history's rows of `Q`, normalised per member; no history gives the zero vector."""
         rows = self._capped(history_rows)
         total = self._history[rows].astype(np.float32).sum(axis=0)
-        return UserState(rows, total / self._norm(total), self.user_logits(rows), self._gather(rows))
+        return self.state_of(rows, total / self._norm(total), self.user_logits(rows))
+
+    def state_of(self, history_rows: NDArray[np.int32], vector: F32, logits: F32) -> UserState:
+        """The state of a user with this capped history (n,) whose vector (D,) and logits (E,) are known."""
+        return UserState(history_rows, vector, logits, self._gather(history_rows))
 
     def _norm(self, total: NDArray[np.floating]) -> NDArray[np.floating]:
         """What each entry of a history's sum (D,) is divided by: its block's length, times √members."""
@@ -79,7 +86,7 @@ class PairScorer(Scorer):
         rows = self._capped(self.snapshot.history(user_row))
         vector = self.snapshot.array("user_vectors")[user_row].astype(np.float32)
         logits = self.snapshot.array("user_logits")[user_row].astype(np.float32)
-        return UserState(rows, vector, logits, self._gather(rows))
+        return self.state_of(rows, vector, logits)
 
     def user_logits(self, history_rows: NDArray[np.int32]) -> F32:
         """`a(u)` (E,): two small layers over what a user is (`user_features`)."""
@@ -119,13 +126,13 @@ class PairScorer(Scorer):
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Every term of every candidate."""
         parts = self._parts[item_rows].astype(np.float32)
-        amounts, part_scores = self._expert_amounts(state.vector, parts, item_rows)
+        evidence = state.item_item.at(item_rows)
+        amounts, part_scores = self._expert_amounts(state.vector, parts, item_rows, None if self._beside else evidence)
         gates = self.gate(state, item_rows, part_scores)
         routed = gates[:, :, None] * amounts
         weights = gates.astype(np.float32)
-        if self._item_item is not None:
-            base = state.item_item.at(item_rows)[:, None, :]
-            routed = np.concatenate([base, routed], axis=1)
+        if self._beside:
+            routed = np.concatenate([evidence[:, None, :], routed], axis=1)
             weights = np.concatenate([np.full((len(item_rows), 1), np.nan, np.float32), weights], axis=1)
         return PairScores(item_rows, routed.sum(axis=2), weights, routed)
 
@@ -157,12 +164,16 @@ class PairScorer(Scorer):
         able[~able.any(axis=1)] = True
         return able
 
-    def _expert_amounts(self, vector: F32, parts: F32, item_rows: Rows) -> tuple[F64, F32]:
-        """Each expert's score split over modalities (N, E, M), and the part scores above `u*` (N, M)."""
+    def _expert_amounts(self, vector: F32, parts: F32, item_rows: Rows, evidence: F64 | None) -> tuple[F64, F32]:
+        """Each expert's score split over modalities (N, E, M), and the part scores above `u*` (N, M).
+
+        `evidence` (N, M) is the item-item evidence that the streams hold, None where it stands beside them.
+        """
         typical = self.typical(vector)
         above: F32 = parts - typical
         part_scores: F32 = above @ vector
-        linear = np.repeat(part_scores[:, None, :], len(self.mix), axis=1)  # (N, E, M)
+        read = part_scores if evidence is None else part_scores + evidence.astype(np.float32)
+        linear = np.repeat(read[:, None, :], len(self.mix), axis=1)  # (N, E, M)
         for expert, removed in enumerate(self.removes):
             if removed >= 0:
                 predicted = self.residual_maps[removed] @ vector  # (M, D)
@@ -173,25 +184,30 @@ class PairScorer(Scorer):
         return amounts.astype(np.float64), part_scores
 
     def because(self, state: UserState, item_row: int) -> Because:
-        """Exact for `item-item` and the experts' linear parts; gates, typical candidate and norm are held."""
+        """Exact for the item-item evidence and the experts' linear parts; gates, typical candidate and norm are held."""
         rows = np.array([item_row])
         parts = self._parts[rows].astype(np.float32)
-        _, part_scores = self._expert_amounts(state.vector, parts, rows)
+        _, part_scores = self._expert_amounts(state.vector, parts, rows, None)
         gates = self.gate(state, rows, part_scores)[0]
         typical = self.typical(state.vector)
         above = parts[0] - typical
         direction = typical.sum(axis=0).astype(np.float64)
+        read_by = np.zeros(len(self.modalities))  # what a unit of each stream moves the score by
         for expert in np.flatnonzero(gates):
             removed = self.removes[expert]
             read = above
             if removed >= 0:
                 read = above - np.einsum("d,mde->me", above[removed], self.residual_maps[removed])
-            direction += gates[expert] * self.gain[expert] * (self.mix[expert] @ read)
+            share = gates[expert] * self.gain[expert] * self.mix[expert]
+            direction += share @ read
+            read_by += share
+        if self._beside:
+            read_by[:] = 1
         history = self._history[state.history_rows].astype(np.float64)
         history /= self._norm(history.sum(axis=0))
         exact = history @ direction
-        rest = self.score(state, rows).scores[0] - state.item_item.at(rows).sum() - direction @ state.vector
+        rest = self.score(state, rows).scores[0] - state.item_item.at(rows)[0] @ read_by - direction @ state.vector
         attributed = float(rest) * (history @ state.vector)
         if self._item_item is not None:
-            exact = exact + self._item_item.per_history_item(state.history_rows, item_row)
+            exact = exact + self._item_item.per_history_item(state.history_rows, item_row) @ read_by
         return Because(state.history_rows, exact, attributed)

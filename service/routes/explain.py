@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -131,7 +132,12 @@ async def _recalled(service: ServiceParts, kept: KeptAnswer, item_id: str) -> li
 async def _because(
     service: ServiceParts, view: View, history_rows: NDArray[np.int32], row: int
 ) -> list[dict[str, Any]]:
-    return await service.workbench.run("because", lambda: because_of(view, evidence(view, history_rows), row))
+    work = partial(_evident, view, history_rows, row)
+    return await service.workbench.run("because", work, waits=view.served.waits)
+
+
+def _evident(view: View, history_rows: NDArray[np.int32], row: int) -> list[dict[str, Any]]:
+    return because_of(view, evidence(view, history_rows), row)
 
 
 def _numbers(ranking: Ranking, position: int, heads: list[TermHead], modalities: list[str]) -> dict[str, Any]:

@@ -27,12 +27,12 @@ async def readyz(service: ServiceParts, served: Served) -> dict[str, Any]:
     """A snapshot is loaded and warm. Stays ready while something is merely degraded, and says what."""
     degraded = service.degraded()
     status = "degraded" if degraded else "ready"
-    encoder = service.catalogue.encoder(served)
+    encoders = {"user_encoder": served.user_encoder, "item_encoder": service.catalogue.encoder(served)}
     return {
         "status": status,
         "snapshot": served.id,
         "index": served.index_name,
-        "onnx": encoder.provider if encoder is not None else None,
+        "onnx": {name: encoder.provider for name, encoder in encoders.items() if encoder is not None},
         "degraded": degraded,
     }
 

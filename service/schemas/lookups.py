@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -156,7 +156,10 @@ class Health(Document):
     """The snapshot that is served."""
     index: str | None = None
     """What retrieves candidates."""
-    onnx: str | None = None
-    """The ONNX Runtime provider that encodes new items; null where the snapshot has no encoder of items."""
+    onnx: Annotated[dict[str, str], Field(examples=[{"user_encoder": "CPUExecutionProvider"}])] = Field(
+        default_factory=dict
+    )
+    """The ONNX Runtime provider of every graph that the snapshot has: `user_encoder` for histories that the model has
+    not seen, `item_encoder` for new items."""
     degraded: list[str] = Field(default_factory=list)
     """What does not work as it should."""

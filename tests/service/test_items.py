@@ -73,8 +73,8 @@ async def ranks(client: ServiceClient, user: str = USER, **params: Any) -> dict[
 
 
 async def test_readiness_names_what_encodes_items(open_client: ServiceClient, client: ServiceClient) -> None:
-    assert (await open_client.json("/readyz"))["onnx"] == "CPUExecutionProvider"
-    assert (await client.json("/readyz"))["onnx"] is None  # a snapshot without an encoder of items
+    assert (await open_client.json("/readyz"))["onnx"] == {"item_encoder": "CPUExecutionProvider"}
+    assert (await client.json("/readyz"))["onnx"] == {}  # a snapshot without an encoder of items
 
 
 async def test_a_new_item_is_in_the_next_answer_and_adds_up(open_client: ServiceClient, served: ServedSnapshot) -> None:
