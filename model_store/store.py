@@ -102,6 +102,15 @@ class Store:
                 return candidate
         raise SnapshotNotFound(f"{self.root}: no earlier snapshot to roll back to")
 
+    def earlier(self) -> list[str]:
+        """What was current before the current snapshot, nearest first, unverified; nothing is locked or moved.
+
+        Where the pointer is damaged, the snapshot that it named when it was last intact comes first.
+        """
+        current, intact = self._pointer()
+        before = way_back(read_moves(self.root, current), current)
+        return before if intact or current is None else [current, *before]
+
     def prune(self, keep: int) -> list[str]:
         """Remove all but the current snapshot and the `keep` most recently published or promoted others; their ids.
 

@@ -14,6 +14,7 @@ from service.access import Access, Keys
 from service.body_limit import BodyLimit
 from service.envelope import Envelope
 from service.limiting import Limiting
+from service.overload import Overload
 from service.problems import install_problems
 from service.request_spans import RequestSpans
 from service.routes import admin, console, events, explain, items, lookups, probes, recommend, similar
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.rate_limit is not None:
         app.add_middleware(Limiting, rate=settings.rate_limit, settings=settings)
     app.add_middleware(Access, keys=Keys.read(settings))
+    app.add_middleware(Overload, most=settings.max_in_flight)
     app.add_middleware(Envelope, deployment=service.deployment, metrics=service.metrics if settings.metrics else None)
     if isinstance(service.tracing, OtlpTracing):
         app.add_middleware(RequestSpans, tracing=service.tracing)

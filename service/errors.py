@@ -177,6 +177,17 @@ class TooManyRequests(ServiceError):
         super().__init__(detail, headers={"Retry-After": str(math.ceil(retry_seconds))})
 
 
+class Overloaded(ServiceError):
+    """More at once than a worker takes on."""
+
+    status = 503
+    slug = "overloaded"
+    title = "Too much at once"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
 class NotReady(ServiceError):
     """Nothing to serve from yet."""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
+"""Terminals obey some of these, and some viewers end a line at them; JSON need not escape them."""
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 class JsonFormatter(logging.Formatter):
-    """One record, one line; whatever a message holds, line ends included, is escaped."""
+    """One record, one line; whatever a message holds, line ends and a terminal's orders included, is escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
@@ -27,7 +31,7 @@ class JsonFormatter(logging.Formatter):
             line["request_id"] = current
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(line).decode())
 
 
 def configuration(level: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from service.catalogue import Catalogue
@@ -22,6 +23,7 @@ from service.trends import Trends
 from service.watcher import Watcher
 from service.workbench import Workbench
 
+log = logging.getLogger("magnet.service")
 CANCEL_AGAIN_SECONDS = 0.5
 
 
@@ -80,7 +82,10 @@ class Service:
 
     async def _follow_state(self) -> None:
         while True:
-            await self.catch_up()
+            try:
+                await self.catch_up()
+            except Exception:  # a defect must not end the following for good
+                log.exception("the state cannot be followed")
             await asyncio.sleep(self.settings.state_poll_seconds)
 
     async def catch_up(self) -> None:

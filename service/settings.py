@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     """How often one key (without keys: one address) may call, as `100/second` or `5000 per minute`; unlimited where
     unset. Without Redis every worker counts for itself."""
 
+    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """How many requests a worker takes on at once; further ones are answered 503 at once. Probes always pass."""
+
     max_body_mb: Annotated[float, Field(gt=0, le=1024)] = 12.0
     """The largest body a request may have."""
 
@@ -60,8 +63,9 @@ class Settings(BaseSettings):
     snapshot_poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """How often the store's pointer is looked at for a new snapshot."""
 
-    verify_at_start: bool = False
-    """Check every hash of the snapshot at start too. Sizes are always checked; a swap always checks hashes."""
+    verify_at_start: bool = True
+    """Check every hash of the snapshot at start, which reads all of it once (about a second per gigabyte from memory,
+    and what it reads is warm then). Sizes are always checked; a swap always checks hashes."""
 
     redis_url: SecretStr | None = None
     """Redis for all state, shared by workers and replicas; the embedded state where unset."""

@@ -14,12 +14,12 @@ from service.served import ServedSnapshot
 from service.telemetry import Metrics
 
 log = logging.getLogger("magnet.watcher")
-EXPECTED = (StoreError, OSError, KeyError, ValueError, MemoryError)
-"""What a bad snapshot can raise while it is opened, indexed or warmed up."""
-
 
 class Watcher:
-    """Brings a deployment to where the pointer is. A snapshot that fails is refused; the one before keeps serving."""
+    """Brings a deployment to where the pointer is. A snapshot that fails is refused; the one before keeps serving.
+
+    At start, when nothing serves yet, that is the nearest sound one of those that the pointer named before.
+    """
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Watcher:
                 if self.failure is None:
                     log.error("the store's pointer cannot be read: %s", error)
                 self.failure = str(error)
+                await self._fall_back()
                 return
             self.failure = None
             active = self._deployment.active
@@ -65,7 +66,11 @@ class Watcher:
                 return
             if self.refused is not None and self.refused[0] == wanted and not retry:
                 return
-            await self._load(wanted, "hash" if active is not None or self._verify_at_start else "size")
+            served = await self._loaded(wanted, "hash" if active is not None or self._verify_at_start else "size")
+            if served is not None:
+                self._serve(served)
+            else:
+                await self._fall_back()
 
     async def activate(self, snapshot_id: str) -> None:
         """Load a snapshot, move the pointer to it, serve it. Raises `StoreError`; then nothing has moved."""
@@ -87,20 +92,40 @@ class Watcher:
         """End the loading thread; a load that is under way is waited for."""
         self._loader.shutdown(wait=True, cancel_futures=True)
 
-    def _serve(self, served: ServedSnapshot) -> None:
-        self.refused = None
+    def _serve(self, served: ServedSnapshot, *, instead: bool = False) -> None:
+        """`instead`: of what the pointer names, which stays refused."""
+        if not instead:
+            self.refused = None
         self._deployment.activate(served)
         created, loaded = served.manifest.created_at, served.loaded_at
         self._metrics.swapped(served.id, created.timestamp(), loaded.timestamp())
 
-    async def _load(self, snapshot_id: str, verify: Verification) -> None:
+    async def _fall_back(self) -> None:
+        """Where nothing serves yet: serve the nearest sound snapshot of those that were current before."""
+        if self._deployment.active is not None:
+            return
+        try:
+            earlier = self._deployment.store.earlier()
+        except StoreError:
+            return
+        refused = self.refused
+        for snapshot_id in earlier:
+            served = await self._loaded(snapshot_id, "hash")
+            self.refused = refused
+            if served is not None:
+                log.warning("snapshot %s, which was current before, serves instead", snapshot_id)
+                self._serve(served, instead=True)
+                return
+
+    async def _loaded(self, snapshot_id: str, verify: Verification) -> ServedSnapshot | None:
+        """The snapshot, ready to serve; None where it was refused, whatever was wrong with it."""
         loop = asyncio.get_running_loop()
         try:
             served = await loop.run_in_executor(self._loader, self._deployment.load, snapshot_id, verify)
             await self._prepare(served)
-        except EXPECTED as error:
+        except Exception as error:  # damaged numbers can make any library raise anything
             self.refused = (snapshot_id, f"{type(error).__name__}: {error}")
             self._metrics.refused()
-            log.error("snapshot %s refused, the one before keeps serving: %s", snapshot_id, error)
-            return
-        self._serve(served)
+            log.error("snapshot %s refused: %s", snapshot_id, error)
+            return None
+        return served

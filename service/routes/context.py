@@ -26,7 +26,8 @@ def served_by(request: Request) -> ServedSnapshot:
     """The snapshot this request is answered from. Raises `NotReady` where there is none."""
     served = context_of(request).served
     if served is None:
-        raise NotReady("no snapshot has been promoted in the store yet")
+        amiss = service_of(request).degraded()
+        raise NotReady(f"nothing to serve: {'; '.join(amiss) or 'no snapshot has been promoted in the store yet'}")
     return served
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -54,6 +55,7 @@ class RedisState(StateStore):
         self._epoch: bytes | None = None
         self._waiting: list[tuple[str, float, bytes]] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._losses: list[str] = []
         self.warnings: list[str] = []
 
     async def start(self) -> None:
@@ -61,7 +63,7 @@ class RedisState(StateStore):
         await self._asked(self._redis.set(self._key("epoch"), secrets.token_hex(8), nx=True))
         await self._asked(self._redis.set(self._key("version"), 1, nx=True))  # so that 0 lies before everything
         self._epoch = await self._asked(self._redis.get(self._key("epoch")))
-        self.warnings = await self._doubts()
+        self.warnings = [*self._losses, *await self._doubts()]
 
     async def stop(self) -> None:
         """See `StateStore.stop`."""
@@ -105,6 +107,10 @@ class RedisState(StateStore):
         epoch, newest = await self._asked(pipeline.execute())
         version = int(newest or 0)
         if epoch is None or epoch != self._epoch:
+            self._losses = [
+                f"redis: came back without its memory, noticed at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: what was "
+                "acknowledged before is lost where the event log was not exported; restart the service to clear this"
+            ]
             await self.start()
             return Changes(version, frozenset(), await self._items(), everything=True)
         if after == 0:
