@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from training.fit.run import Run, progress_display
 from training.fold_in_command import fold_in
 from training.models.registry import RECIPES
 from training.report_command import report
+from training.results_command import results
 from training.sweep_command import sweep
 
 CONFIG = "config.toml"
@@ -81,6 +83,7 @@ main.add_command(compare)
 main.add_command(fold_in)
 main.add_command(sweep)
 main.add_command(report)
+main.add_command(results)
 
 
 @main.command()
@@ -181,9 +184,11 @@ def _walk(config: RunConfig, directory: Path, store: Path, *, resume: bool, publ
         complete = config.model_copy(update={"settings": prepared.settings.model_dump(mode="json", exclude_none=True)})
         write_run_config(directory / CONFIG, complete)
         with closing(SummaryWriter(str(directory / "tensorboard"))) as run.scalars:
+            started = time.monotonic()
             fitted = pipeline.fit(prepared, run)
+            seconds = time.monotonic() - started
             parts = pipeline.evaluation(prepared, fitted)
-            metrics = pipeline.write_metrics(run, prepared, fitted, parts)
+            metrics = pipeline.write_metrics(run, prepared, fitted, parts, seconds=seconds)
             snapshot = pipeline.export(config, prepared, fitted, metrics, run, store) if publish else None
         if snapshot and promote:
             Store(store).promote(snapshot)

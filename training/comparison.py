@@ -43,22 +43,27 @@ class ComparedModel:
     runs: tuple[FinishedRun, ...]
 
     def values(self, part: str, group: str, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """User rows (n,) and the metric of each seed (S, n).
+        """User rows (n,) of whoever is in the group under any seed, and the metric by seed (S, n).
+
+        Where the seed draws the split, it also draws who has a positive in the group: NaN where a user has none.
 
         Raises:
-            TrainingError: a run lacks the group or metric, or the seeds have other users.
+            TrainingError: a run lacks the group or metric.
 
         """
         found = [self._metrics(run, part, group) for run in self.runs]
-        rows = found[0].user_rows
-        for run, metrics in zip(self.runs, found, strict=True):
-            if not np.array_equal(metrics.user_rows, rows):
-                raise TrainingError(
-                    f"expected the users of {self.runs[0].directory} in group {group!r}, {run.directory} has others"
-                )
+        rows = np.unique(np.concatenate([metrics.user_rows for metrics in found]))
+        values = np.full((len(found), len(rows)), np.nan)
+        for run, metrics, row in zip(self.runs, found, values, strict=True):
             if metric not in metrics.values:
                 raise TrainingError(f"{run.directory}: expected a metric out of {sorted(metrics.values)}: {metric!r}")
-        return rows, np.stack([metrics.values[metric] for metrics in found])
+            row[np.searchsorted(rows, metrics.user_rows)] = metrics.values[metric]
+        return rows, values
+
+    def per_user(self, part: str, group: str, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """User rows (n,) and the metric (n,), averaged over the seeds under which the user is in the group."""
+        rows, values = self.values(part, group, metric)
+        return rows, np.nanmean(values, axis=0)
 
     def has(self, part: str, group: str) -> bool:
         """Whether every run has users in the group."""
@@ -161,8 +166,8 @@ def differences(
             if group != OVERALL and not (ours.has(part, group) and other.has(part, group)):
                 continue
             for metric in metrics:
-                rows, mine = ours.values(part, group, metric)
-                their_rows, theirs = other.values(part, group, metric)
+                rows, mine = ours.per_user(part, group, metric)
+                their_rows, theirs = other.per_user(part, group, metric)
                 if not np.array_equal(rows, their_rows):
                     raise TrainingError(f"{ours.label} and {other.label} were evaluated on different users")
                 paired = paired_bootstrap(mine, theirs, resamples=resamples, seed=seed)
@@ -184,7 +189,7 @@ def means_table(models: Sequence[ComparedModel], *, part: str, metrics: Sequence
             cells, users = [], 0
             for metric in metrics:
                 rows, values = model.values(part, group, metric)
-                per_seed, users = values.mean(axis=1), len(rows)
+                per_seed, users = np.nanmean(values, axis=1), len(rows)
                 spread = f" ± {per_seed.std(ddof=1):.4f}" if len(per_seed) > 1 else ""
                 cells.append(f"{per_seed.mean():.4f}{spread}")
             name = model.label if group == OVERALL else f"{model.label}, {group}"

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from model_store.manifest import Training
+from model_store.store import Store
 from training.config import RunConfig, model_settings
 from training.data.dataset import Dataset, load_dataset
 from training.data.events import with_events
@@ -35,6 +36,7 @@ from training.export.publish import publish
 from training.fit.run import Run
 from training.models.protocol import FittedModel, Recipe
 from training.models.registry import recipe_for
+from training.report.environment import environment
 from training.report.write import snapshot_files, write_report
 
 POSITIVE_SHARE = 0.7
@@ -116,8 +118,13 @@ def evaluation(prepared: Prepared, fitted: FittedModel) -> dict[str, Evaluation]
     return evaluate_both(fitted.score_block, prepared.split, present=present)
 
 
-def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict[str, Evaluation]) -> dict[str, Any]:
-    """`metrics.json`: the promised fields, the strata of the test, and the facts of the training; `per_user.npz`."""
+def write_metrics(
+    run: Run, prepared: Prepared, fitted: FittedModel, parts: dict[str, Evaluation], *, seconds: float
+) -> dict[str, Any]:
+    """`metrics.json`: the promised fields, the strata of the test, and the facts of the training; `per_user.npz`.
+
+    `seconds` is what fitting took just now: of a resumed run only the last part.
+    """
     facts = fitted.training_facts()
     strata = parts["test"].strata_means()
     metrics: dict[str, Any] = {
@@ -127,6 +134,7 @@ def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict
         "tail": strata.get("tail", {}),
         "epochs": facts.get("epochs", 0),
         "seconds_per_epoch": facts.get("seconds_per_epoch", 0.0),
+        "seconds": round(max(seconds, facts.get("seconds", 0.0), measured_before(run)), 2),
         "peak_memory_mb": peak_memory_mb(),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,
@@ -135,6 +143,7 @@ def write_metrics(run: Run, prepared: Prepared, fitted: FittedModel, parts: dict
         "evaluated": "the model fitted on the training part, not the refitted one",
         "training": facts,
         "data": data_facts(prepared.dataset),
+        "machine": environment(),
     }
     save_per_user(run.directory, parts)
     save_metrics(run, metrics)
@@ -147,6 +156,14 @@ def save_metrics(run: Run, metrics: dict[str, Any]) -> None:
     write_report(run.directory)
 
 
+def measured_before(run: Run) -> float:
+    """The seconds of an earlier, longer fit in the same run directory: a resumed one repeats nothing."""
+    path = run.directory / "metrics.json"
+    if not run.resume or not path.exists():
+        return 0.0
+    return float(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0))
+
+
 def data_facts(dataset: Dataset) -> dict[str, Any]:
     """Name and counts of what was read, for reports."""
     return {
@@ -155,7 +172,11 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
         "items": dataset.n_items,
         "interactions": len(dataset.interactions),
         "content": {
-            name: {"items": int(matrix.present.sum()), "width": matrix.values.shape[1]}
+            name: {
+                "items": int(matrix.present.sum()),
+                "width": matrix.values.shape[1],
+                **({"encoder": matrix.encoder} if matrix.encoder else {}),
+            }
             for name, matrix in dataset.features.items()
         },
     }
@@ -201,7 +222,11 @@ def export(
     metrics["explanation"] = draft.manifest.explanation
     metrics["served"] = draft.manifest.model_dump(mode="json", include=SERVED)
     save_metrics(run, metrics)
-    return publish(store, draft, prepared.dataset, files | snapshot_files(run.directory, metrics, draft.manifest))
+    snapshot = publish(store, draft, prepared.dataset, files | snapshot_files(run.directory, metrics, draft.manifest))
+    files_of = Store(store).open(snapshot, verify="size").manifest.files
+    metrics["snapshot_mb"] = round(sum(file.bytes for file in files_of.values()) / 1e6, 2)
+    save_metrics(run, metrics)
+    return snapshot
 
 
 def peak_memory_mb() -> float:

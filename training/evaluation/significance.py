@@ -49,12 +49,16 @@ def paired_bootstrap(
         raise TrainingError("expected a finite metric for every user and at least one user")
     observed = float(difference.mean())
     generator = np.random.default_rng(seed)
+    # most differences are 0: draw how often any other one comes up, then which one
+    unequal = difference[difference != 0]
+    drawn = generator.binomial(len(difference), len(unequal) / len(difference), size=resamples)
     means = np.empty(resamples)
-    at_once = max(1, 2_000_000 // len(difference))
+    at_once = max(1, 2_000_000 // max(len(unequal), 1))
     for start in range(0, resamples, at_once):
-        n = min(at_once, resamples - start)
-        drawn = generator.integers(0, len(difference), size=(n, len(difference)), dtype=np.int32)
-        means[start : start + n] = difference[drawn].mean(axis=1)
+        counts = drawn[start : start + at_once]
+        sums = np.append(0.0, np.cumsum(unequal[generator.integers(0, max(len(unequal), 1), size=counts.sum())]))
+        ends = np.append(0, np.cumsum(counts))
+        means[start : start + len(counts)] = (sums[ends[1:]] - sums[ends[:-1]]) / len(difference)
     as_far = np.count_nonzero(np.abs(means - observed) >= abs(observed))
     low, high = np.quantile(means, [0.025, 0.975])
     return PairedDifference(observed, float(low), float(high), float((as_far + 1) / (resamples + 1)), len(difference))
