@@ -35,13 +35,13 @@ class ItemItemTerm:
         return SparseScores(rows.astype(np.int64), amounts)
 
     def per_history_item(self, history_rows: NDArray[np.int32], item_row: int) -> NDArray[np.float64]:
-        """(n,): `w B_ji` for each item j of the history."""
-        out = np.zeros(len(history_rows))
+        """(n, M): `w B_ji` for each item j of the history, by modality."""
+        out = np.zeros((len(history_rows), self._values.shape[1]))
         for position, row in enumerate(history_rows):
             start, stop = int(self._indptr[row]), int(self._indptr[row + 1])
             hit = np.flatnonzero(self._items[start:stop] == item_row)
             if len(hit):
-                out[position] = self._values[start + hit[0]].astype(np.float64).sum()
+                out[position] = self._values[start + hit[0]]
         return out
 
 
@@ -75,5 +75,5 @@ class ItemItemScorer(Scorer):
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact: the score is a sum over the history."""
-        exact = self._item_item.per_history_item(state.history_rows, item_row)
+        exact = self._item_item.per_history_item(state.history_rows, item_row).sum(axis=1)
         return Because(state.history_rows, exact, np.zeros_like(exact))

@@ -25,11 +25,8 @@ from numpy.typing import NDArray
 from model_store.scoring.base import F32, F64, Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
 
-# An expert that would have to read at least this share of its template from missing modalities is not eligible.
-MISSING_SHARE = 0.5
 # Standard deviations above the catalogue's mean score at which a user's typical candidate is taken (our choice).
 CANDIDATE_LEVEL = 2.5
-_NEVER = np.float32(-1e9)
 
 
 class PairScorer(Scorer):
@@ -51,7 +48,6 @@ class PairScorer(Scorer):
 
         self.mix = parameter("expert_mix")  # ω (E, M)
         self.gain = parameter("expert_gain")  # κ (E,)
-        self.template = parameter("expert_template")  # π (E, M)
         self.members = int(snapshot.parameter("members")[0])  # bases side by side, each with its own unit block
         self.removes = np.asarray(snapshot.parameter("expert_removes"), dtype=np.int64)  # r (E,), -1 for none
         self.residual_maps = parameter("residual_maps")  # A (M, M, D, D): from modality, to modality
@@ -146,23 +142,14 @@ class PairScorer(Scorer):
     def gate(self, state: UserState, item_rows: Rows, part_scores: F32) -> F64:
         """`g` (N, E) from the part scores (N, M) above the typical candidate's; zero outside the top K, sums to 1."""
         deviation = np.sqrt(np.einsum("d,mde,e->m", state.vector, self.part_covariance, state.vector) + 1e-12)
-        present = self._present[item_rows]
-        cues = np.tanh(part_scores / (3.0 * deviation)) * present
+        cues = np.tanh(part_scores / (3.0 * deviation)) * self._present[item_rows]
         logits = state.logits + self._item_logits[item_rows].astype(np.float32) + cues @ self.pair_weights.T
-        logits = np.where(self.eligible(present), logits, _NEVER)
         chosen = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
         kept = np.take_along_axis(logits, chosen, axis=1).astype(np.float64)
         kept = np.exp(kept - kept[:, :1])
         gates = np.zeros(logits.shape)
         np.put_along_axis(gates, chosen, kept / kept.sum(axis=1, keepdims=True), axis=1)
         return gates
-
-    def eligible(self, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(N, E): which experts may be chosen for an item with these modalities (N, M)."""
-        missing = (~present).astype(np.float32) @ self.template.T
-        able = missing < MISSING_SHARE
-        able[~able.any(axis=1)] = True
-        return able
 
     def _expert_amounts(self, vector: F32, parts: F32, item_rows: Rows, evidence: F64 | None) -> tuple[F64, F32]:
         """Each expert's score split over modalities (N, E, M), and the part scores above `u*` (N, M).
@@ -184,7 +171,7 @@ class PairScorer(Scorer):
         return amounts.astype(np.float64), part_scores
 
     def because(self, state: UserState, item_row: int) -> Because:
-        """Exact for the item-item evidence and the experts' linear parts; gates, typical candidate and norm are held."""
+        """Exact for the item-item evidence and the experts' linear parts; gates, typical candidate, norm are held."""
         rows = np.array([item_row])
         parts = self._parts[rows].astype(np.float32)
         _, part_scores = self._expert_amounts(state.vector, parts, rows, None)

@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from model_store import Snapshot
 from model_store.scoring import scorer_for
 from model_store.scoring.base import SparseScores
-from model_store.scoring.pair import CANDIDATE_LEVEL, MISSING_SHARE, PairScorer
+from model_store.scoring.pair import CANDIDATE_LEVEL, PairScorer
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
 F64 = NDArray[np.float64]
 
 
-@pytest.fixture(scope="module")
-def snapshot(pair_snapshot: Path) -> Snapshot:
-    return Snapshot.open(pair_snapshot)
+@pytest.fixture(scope="module", params=["item-item beside", "item-item routed"])
+def snapshot(request: pytest.FixtureRequest, pair_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    if request.param == "item-item beside":
+        return Snapshot.open(pair_snapshot)
+    root = tmp_path_factory.mktemp("routed")
+    return Snapshot.open(root / "snapshots" / write_tiny_pair_snapshot(root, routed=True))
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,7 @@ class Oracle:
 
     def __init__(self, snapshot: Snapshot, history: list[int]) -> None:
         self.snapshot, self.history = snapshot, history
+        self.beside = snapshot.manifest.terms[0].name == "item-item"
         self.parts = snapshot.array("item_parts").astype(np.float64)
         self.present = snapshot.array("item_present")
         total = sum((snapshot.array("item_history")[row].astype(np.float64) for row in history), np.zeros(8))
@@ -71,9 +75,7 @@ class Oracle:
             cues.append(math.tanh(above / (3 * deviation)) if self.present[item, m] else 0.0)
         logits = self.user_logits() + self.snapshot.array("item_logits")[item].astype(np.float64)
         logits = logits + self.parameter("pair_weights") @ np.array(cues)
-        missing = self.parameter("expert_template") @ ~self.present[item]
-        able = [e for e in range(9) if missing[e] < MISSING_SHARE] or list(range(9))
-        chosen = sorted(able, key=lambda e: -logits[e])[: self.snapshot.manifest.top_k_experts]
+        chosen = sorted(range(9), key=lambda e: -logits[e])[: self.snapshot.manifest.top_k_experts]
         gates = np.zeros(9)
         for e in chosen:
             gates[e] = math.exp(logits[e]) / sum(math.exp(logits[other]) for other in chosen)
@@ -91,7 +93,8 @@ class Oracle:
             if removed >= 0:
                 above = self.parts[item, removed] - self.typical[removed]
                 read = read - above @ self.parameter("residual_maps")[removed, m]
-            linear = self.parameter("expert_gain")[e] * float(self.u @ read)
+            evidence = 0.0 if self.beside else self.item_item(item)[m]
+            linear = self.parameter("expert_gain")[e] * (float(self.u @ read) + evidence)
             mixed = self.parameter("expert_mix")[e, m] * (linear + residual)
             amounts.append(mixed + float(self.u @ self.typical[m]))
         return np.array(amounts)
@@ -119,14 +122,15 @@ def test_every_term_is_what_the_formulas_say(history: list[int], snapshot: Snaps
     np.testing.assert_allclose(state.logits, oracle.user_logits(), atol=1e-5)
     items = np.arange(snapshot.n_items)
     found = scorer.score(state, items)
-    assert scorer.terms[0].name == "item-item"
+    assert len(scorer.terms) == 9 + oracle.beside
     for item in items:
         gates = oracle.gates(int(item))
-        np.testing.assert_allclose(found.weights[item, 1:], gates, atol=1e-5)
-        np.testing.assert_allclose(found.amounts[item, 0], oracle.item_item(int(item)), atol=1e-6)
+        np.testing.assert_allclose(found.weights[item, oracle.beside :], gates, atol=1e-5)
+        if oracle.beside:
+            np.testing.assert_allclose(found.amounts[item, 0], oracle.item_item(int(item)), atol=1e-6)
         for e in range(9):
             expected = gates[e] * oracle.expert_amounts(int(item), e)
-            np.testing.assert_allclose(found.amounts[item, 1 + e], expected, atol=2e-5)
+            np.testing.assert_allclose(found.amounts[item, oracle.beside + e], expected, atol=2e-5)
 
 
 def test_some_items_lack_a_modality_and_some_gates_differ(snapshot: Snapshot, scorer: PairScorer) -> None:

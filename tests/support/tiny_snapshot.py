@@ -64,13 +64,17 @@ def write_tiny_pair_snapshot(
     history_cap: int = 50,
     depth: int | None = None,
     item_item: bool = True,
+    routed: bool = False,
     item_item_facts: Mapping[str, JsonValue] | None = None,
     files: Mapping[str, bytes] | None = None,
     encoders: Mapping[str, str] | None = None,
     feature_widths: Mapping[str, int] | None = None,
     model: str = "magnet",
 ) -> str:
-    """Publish the snapshot into the store at `root`, without promoting it; its id, the same for the same arguments."""
+    """Publish the snapshot into the store at `root`, without promoting it; its id, the same for the same arguments.
+
+    `routed` leaves the item-item evidence to the experts; otherwise it is a base term beside them.
+    """
     rng = np.random.default_rng(seed)
     catalogue = tiny_catalogue(rng, n_users, n_items)
     base = [Term(name="item-item", role="base", modalities=dict(zip(MODALITIES, (0.9, 0.02, 0.08), strict=True)))]
@@ -89,7 +93,7 @@ def write_tiny_pair_snapshot(
             ),
         ),
         terms=tuple(
-            [*(base if item_item else [])]
+            [*(base if item_item and not routed else [])]
             + [
                 Term(name=name, role=_role(name), modalities=dict(zip(MODALITIES, map(float, shares), strict=True)))
                 for name, shares in zip(EXPERTS, template, strict=True)

@@ -25,7 +25,7 @@ class CandidateTable:
     items: Tensor  # (n, C) int64
     unseen: Tensor  # (n, C) bool; False only where a user has fewer than C unseen items
     positive: Tensor  # (n, C) bool
-    base: Tensor  # (n, C) the item-item term and the user's level
+    level: Tensor  # (n, C) what every expert's opinion starts from
     part_scores: Tensor  # (n, C, M)
     predicted: Tensor  # (n, C, M, M)
     cues: Tensor  # (n, C, M)
@@ -61,14 +61,14 @@ def candidate_table(
     for start in range(0, len(user_rows), block):
         rows = user_rows[start : start + block]
         term = evidence.item_item_scores(rows)
-        static = evidence.users[rows] @ evidence.base.candidates.T + term
+        static = evidence.users[rows] @ evidence.base.candidates.T + term.sum(axis=2)
         static[seen[rows].toarray() > 0] = -np.inf
         scores = torch.from_numpy(static)
         items = torch.topk(scores, count, dim=1).indices.sort(dim=1).values
-        reading = reader.read(torch.from_numpy(evidence.users[rows]), items)
+        place = items[:, :, None].expand(-1, -1, term.shape[2])
+        reading = reader.read(torch.from_numpy(evidence.users[rows]), torch.from_numpy(term).gather(1, place), items)
         positive = torch.from_numpy(positives[rows].toarray() > 0).gather(1, items)
         unseen = scores.gather(1, items) > -torch.inf
-        base = torch.from_numpy(term).gather(1, items) + reading.level[:, None]
-        collected.append((items, unseen, positive, base, reading.part_scores, reading.predicted, reading.cues))
+        collected.append((items, unseen, positive, reading.level, reading.part_scores, reading.predicted, reading.cues))
     columns = (torch.cat(column) for column in zip(*collected, strict=True))
     return CandidateTable(user_rows, np.diff(positives.indptr)[user_rows].astype(np.int64), *columns)

@@ -116,10 +116,12 @@ class EntropyConfig(_Config):
 
 
 class ItemItemConfig(_Config):
-    """The closed-form base term."""
+    """The closed-form item-item evidence: ours, not MAGNET's."""
 
     enabled: bool = True
-    """Add the item-item term."""
+    """Add the item-item evidence."""
+    routed: bool = True
+    """Experts read it with their streams; otherwise it is a base term beside them."""
     neighbours: int = Field(default=200, ge=1)
     """Entries kept per row; dense data lose accuracy below."""
 

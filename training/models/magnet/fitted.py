@@ -52,10 +52,10 @@ class FittedMagnet(FittedModel):
         return self._facts
 
     def terms(self) -> tuple[Term, ...]:
-        """`item-item` where it is on, then the experts."""
+        """The experts, after `item-item` where that stands beside them."""
         terms = []
-        if self.evidence.item_item is not None:
-            sums = np.abs(self._item_item_values(self.evidence)).sum(axis=0)
+        if self.evidence.item_item is not None and not self.evidence.routed:
+            sums = np.abs(self.evidence.item_item.values_over(self.modalities)).sum(axis=0)
             terms.append(
                 Term(name="item-item", role="base", modalities=self._shares(sums / max(float(sums.sum()), 1e-12)))
             )
@@ -105,16 +105,6 @@ class FittedMagnet(FittedModel):
         )
         return {**self._arrays(changed), "item_present": present}
 
-    def _item_item_values(self, evidence: Evidence) -> NDArray[np.float32]:
-        """(nnz, M): the term's entries split over all modalities of the dataset, those without a share zero."""
-        term = evidence.item_item
-        assert term is not None
-        values = np.zeros((len(term.items), len(self.modalities)), np.float32)
-        for column, name in enumerate(self.modalities):
-            if name in term.shares:
-                values[:, column] = term.values[:, term.shares.index(name)]
-        return values
-
     def _arrays(self, evidence: Evidence) -> dict[str, NDArray[Any]]:
         """What a snapshot stores of this evidence."""
         experts, router = self.mixture.experts, self.mixture.router
@@ -133,7 +123,7 @@ class FittedMagnet(FittedModel):
             arrays |= {
                 "item_item_indptr": evidence.item_item.indptr,
                 "item_item_items": evidence.item_item.items,
-                "item_item_values": self._item_item_values(evidence),
+                "item_item_values": evidence.item_item.values_over(self.modalities),
             }
         return arrays
 

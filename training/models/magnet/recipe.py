@@ -79,7 +79,9 @@ class MagnetRecipe(Recipe):
         term = item_item(base_train, content, closed_form, config, run)
         histories = capped_histories(replace(split, train=base_train, train_order=None), config.history_cap)
         blend = choose_blend(first, histories, term, split)
-        evidence = gather_evidence(first, histories, present, term, blend)
+        evidence = gather_evidence(
+            first, histories, present, term, blend, modalities(dataset), routed=config.item_item.routed
+        )
         mixture, schedule = self._mixture(evidence, dataset, config, run, held_out, split, outcomes)
 
         bases, steps = self._bases("base", split.train, content, dataset, split, config, run, outcomes)
@@ -87,7 +89,9 @@ class MagnetRecipe(Recipe):
         term = item_item(split.train, content, closed_form, config, run)
         histories = capped_histories(split, config.history_cap)
         blend = choose_blend(bases, histories, term, split)
-        evidence = gather_evidence(bases, histories, present, term, blend)
+        evidence = gather_evidence(
+            bases, histories, present, term, blend, modalities(dataset), routed=config.item_item.routed
+        )
         chosen = Chosen(steps, split.train.nnz, bases, closed_form, blend, mixture)
         return FittedMagnet(
             evidence,
@@ -116,7 +120,9 @@ class MagnetRecipe(Recipe):
         bases = aligned(concatenate(members), chosen.reference)
         term = item_item(interactions.train, content, chosen.closed_form, config, run)
         histories = capped_histories(interactions, config.history_cap)
-        evidence = gather_evidence(bases, histories, presence(dataset), term, chosen.blend)
+        evidence = gather_evidence(
+            bases, histories, presence(dataset), term, chosen.blend, modalities(dataset), routed=config.item_item.routed
+        )
         return FittedMagnet(
             evidence,
             chosen.mixture,
@@ -199,8 +205,8 @@ class MagnetRecipe(Recipe):
         router = PairRouter(
             torch.from_numpy(evidence.user_features),
             torch.from_numpy(evidence.item_features),
-            experts.template,
             torch.tensor([LEAN if role.role == "dominant" else 0.0 for role in experts.roles]),
+            n_modalities=len(modalities(dataset)),
             hidden=settings.hidden,
             top_k=settings.top_k or len(modalities(dataset)),
             generator=generator,

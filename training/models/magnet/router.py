@@ -14,12 +14,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from model_store.scoring.pair import MISSING_SHARE
-
-NEVER = -1e9
+LEAST_SPREAD = 0.2
+"""What hardly varies is not blown up: where nearly every item has a picture, one without would be an extreme input."""
 LEAN = 1.0
 """Head start of the dominant experts: with one per modality in the top K, the mixture starts as the base itself."""
 
@@ -66,7 +65,7 @@ class NodeFunction(nn.Module):
         self.register_buffer("prior", prior.clone())
         spread = features.std(dim=0, unbiased=False) if len(features) else torch.ones(features.shape[1])
         self.register_buffer("mean", features.mean(dim=0))
-        self.register_buffer("scale", torch.where(spread > 1e-6, spread, 1.0))
+        self.register_buffer("scale", spread.clamp_min(LEAST_SPREAD))
         self.w1 = nn.Parameter(torch.randn(features.shape[1], hidden, generator=generator) / features.shape[1] ** 0.5)
         self.b1 = nn.Parameter(torch.zeros(hidden))
         self.w2 = nn.Parameter(torch.randn(hidden, len(prior), generator=generator) * 0.02)
@@ -80,47 +79,37 @@ class NodeFunction(nn.Module):
 class PairRouter(nn.Module):
     """`a`, `c` and γ."""
 
-    template: Tensor  # (E, M)
-
     def __init__(
         self,
         user_features: Float[Tensor, "U F"],
         item_features: Float[Tensor, "I G"],
-        template: Float[Tensor, "E M"],
         prior: Float[Tensor, " E"],
         *,
+        n_modalities: int,
         hidden: int,
         top_k: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.top_k = min(top_k, len(template))
-        self.register_buffer("template", template.clone())
+        self.top_k = min(top_k, len(prior))
         self.user = NodeFunction(user_features, hidden, torch.zeros_like(prior), generator)
         self.item = NodeFunction(item_features, hidden, prior, generator)
-        self.pair_weights = nn.Parameter(torch.zeros_like(template))
-
-    def eligible(self, present: Bool[Tensor, "... M"]) -> Bool[Tensor, "... E"]:
-        """Experts that read less than half of their template from modalities the item lacks; all, where none does."""
-        able = (~present).float() @ self.template.T < MISSING_SHARE
-        return able | ~able.any(dim=-1, keepdim=True)
+        self.pair_weights = nn.Parameter(torch.zeros(len(prior), n_modalities))
 
     def forward(
         self,
         user_logits: Float[Tensor, "B E"],
         item_logits: Float[Tensor, "#B C E"],
         cues: Float[Tensor, "B C M"],
-        eligible: Bool[Tensor, "#B C E"],
         *,
         dense: bool = False,
     ) -> Routing:
         """The decision for every pair; `dense` keeps all experts (the first stage)."""
         logits = user_logits[:, None] + item_logits + cues @ self.pair_weights.T
-        masked = logits.masked_fill(~eligible, NEVER)
-        probabilities = torch.softmax(masked, dim=-1)
+        probabilities = torch.softmax(logits, dim=-1)
         gates = probabilities
         if not dense and self.top_k < logits.shape[-1]:
-            kept = torch.zeros_like(probabilities).scatter(-1, masked.topk(self.top_k, dim=-1).indices, 1.0)
+            kept = torch.zeros_like(probabilities).scatter(-1, logits.topk(self.top_k, dim=-1).indices, 1.0)
             gates = probabilities * kept
             gates = gates / gates.sum(dim=-1, keepdim=True)
         return Routing(gates, probabilities, logits)
@@ -137,5 +126,5 @@ def statistics(probabilities: Float[Tensor, "... E"]) -> RoutingStatistics:
 
 
 def _entropy(probabilities: Float[Tensor, "*pairs E"]) -> Float[Tensor, "*pairs"]:
-    """In nats; with a finite gradient where an expert is not eligible and has probability 0."""
+    """In nats; with a finite gradient where a probability is 0."""
     return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=-1)

@@ -16,9 +16,10 @@ from training.fit.run import Run
 from training.models.magnet.candidates import CandidateTable
 from training.models.magnet.config import RouterConfig
 from training.models.magnet.entropy import EntropySchedule
-from training.models.magnet.router import NEVER, Routing, RoutingStatistics, statistics
+from training.models.magnet.router import Routing, RoutingStatistics, statistics
 from training.models.magnet.scored import Evidence, Mixture
 
+NEVER = -1e9
 SLOWEST = 0.05
 """Step sizes fall linearly to this share: the last steps average out the noise of small batches."""
 
@@ -68,7 +69,6 @@ class RouterPhase(Phase[_Fitted]):
         self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
         self._parts = torch.from_numpy(evidence.base.parts)
-        self._present = torch.from_numpy(evidence.present)
         self._users = torch.from_numpy(evidence.users)
         self._user_features = torch.from_numpy(evidence.user_features)
         self._item_features = torch.from_numpy(evidence.item_features)
@@ -92,10 +92,9 @@ class RouterPhase(Phase[_Fitted]):
             router.user(self._user_features[user_rows]),
             router.item(self._item_features)[items],
             table.cues[rows],
-            router.eligible(self._present)[items],
             dense=dense,
         )
-        total = (routing.gates * scores).sum(dim=-1) + table.base[rows]
+        total = (routing.gates * scores).sum(dim=-1) + table.level[rows]
         return total.masked_fill(~table.unseen[rows], NEVER), routing
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ Axes: `n` users of a block, `C` candidates, `I` items, `E` experts, `M` modaliti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,22 +33,25 @@ class Evidence:
     present: NDArray[np.bool_]  # (I, M)
     degree: F32  # (I,)
     item_item: ItemItem | None
-    item_item_total: sparse.csr_array  # (I, I) the term's matrix, weighted; empty without the term
+    item_item_shares: dict[int, sparse.csr_array]  # modality's column → (I, I) its share of the term, weighted
     users: F32  # (U, D)
     maps: F32  # (M, M, D, D)
     moments: PartMoments
+    routed: bool  # whether experts read the item-item evidence with their streams
     user_features: F32  # (U, 1 + 2M)
     item_features: F32  # (I, G)
 
     def item_item_scores(self, user_rows: NDArray[np.int64]) -> F32:
-        """(n, I) the term for these users."""
-        scores: F32 = (self.interactions[user_rows] @ self.item_item_total).toarray().astype(np.float32)
+        """(n, I, M) the term for these users, by modality."""
+        scores = np.zeros((len(user_rows), *self.present.shape), np.float32)
+        for column, share in self.item_item_shares.items():
+            scores[:, :, column] = (self.interactions[user_rows] @ share).toarray()
         return scores
 
     def static_scores(self, user_rows: NDArray[np.int64]) -> F32:
         """(n, I) the base without a mixture, plus the item-item term: the static control, and what candidates are."""
         scores: F32 = self.users[user_rows] @ self.base.candidates.T
-        return scores + self.item_item_scores(user_rows)
+        return scores + self.item_item_scores(user_rows).sum(axis=2)
 
 
 def gather_evidence(
@@ -56,12 +60,15 @@ def gather_evidence(
     present: NDArray[np.bool_],
     item_item: ItemItem | None,
     weight: float,
+    modalities: Sequence[str],
+    *,
+    routed: bool,
 ) -> Evidence:
     """What the mixture reads, for users with these histories; `weight` is the item-item term's."""
-    total = sparse.csr_array(interactions.shape[1:] * 2, dtype=np.float32)
+    shares: dict[int, sparse.csr_array] = {}
     if item_item is not None and weight:
         item_item = replace(item_item, values=item_item.values * np.float32(weight))
-        total = item_item.matrix()
+        shares = {list(modalities).index(name): item_item.share(name) for name in item_item.shares}
     degree = np.asarray(interactions.sum(axis=0), dtype=np.float32).ravel()
     return Evidence(
         base=base,
@@ -69,7 +76,8 @@ def gather_evidence(
         present=present,
         degree=degree,
         item_item=item_item if weight else None,
-        item_item_total=total,
+        item_item_shares=shares,
+        routed=routed,
         users=base.users(interactions),
         maps=residual_maps(base.parts, degree > 0),
         moments=part_moments(base.parts),
@@ -90,10 +98,12 @@ class Mixture(torch.nn.Module):
 class Reading:
     """What experts and router read of pairs, all relative to the user's typical candidate."""
 
-    part_scores: Tensor  # (n, C, M) `⟨u, V^m⟩` above the typical candidate's
+    part_scores: Tensor  # (n, C, M) `⟨u, V^m⟩` above the typical candidate's, and the modality's item-item evidence
     predicted: Tensor  # (n, C, M, M) per removed modality r: `⟨u, V^r A_{r,m}⟩` above the typical candidate's
     cues: Tensor  # (n, C, M) `tanh(z / 3)`: part scores in units of the user's spread; 0 where missing
-    level: Tensor  # (n,) the typical candidate's score, which every expert's opinion starts from
+    level: (
+        Tensor  # (n, C) the typical candidate's score, which every expert's opinion starts from, and what is beside it
+    )
 
 
 class Reader:
@@ -107,6 +117,7 @@ class Reader:
     def __init__(self, evidence: Evidence) -> None:
         self.parts = torch.from_numpy(evidence.base.parts)
         self.present = torch.from_numpy(evidence.present)
+        self._routed = evidence.routed
         self._maps = torch.from_numpy(evidence.maps)
         self._mean = torch.from_numpy(evidence.moments.mean)
         self._covariance = torch.from_numpy(evidence.moments.covariance)
@@ -118,8 +129,12 @@ class Reader:
         variance = torch.einsum("nmd,nd->n", direction, users)
         return self._mean + CANDIDATE_LEVEL * direction / torch.sqrt(variance + 1e-12)[:, None, None]
 
-    def read(self, users: Tensor, items: Tensor | None = None) -> Reading:
-        """Pairs of `users` (n, D) with the items of each row of `items` (n, C), or with all items."""
+    def read(self, users: Tensor, item_item: Tensor, items: Tensor | None = None) -> Reading:
+        """Pairs of `users` (n, D) with the items of each row of `items` (n, C), or with all items.
+
+        `item_item` (n, C, M) is the item-item evidence of these pairs. The streams that experts read hold it; the
+        router's cues, which compare a pair with the catalogue, do not.
+        """
         typical = self.typical(users)
         level = torch.einsum("nmd,nd->nm", typical, users)
         predictors = torch.einsum("rmde,ne->nrmd", self._maps, users)
@@ -136,7 +151,12 @@ class Reader:
         part_scores = part_scores - level[:, None]
         spread = torch.sqrt(torch.einsum("nd,mde,ne->nm", users, self._covariance, users) + 1e-12)
         cues = torch.tanh(part_scores / (3 * spread[:, None])) * present
-        return Reading(part_scores, predicted - level_predicted[:, None], cues, level.sum(dim=1))
+        outset = level.sum(dim=1)[:, None]
+        if self._routed:
+            part_scores = part_scores + item_item
+        else:
+            outset = outset + item_item.sum(dim=2)
+        return Reading(part_scores, predicted - level_predicted[:, None], cues, outset.expand(*part_scores.shape[:2]))
 
 
 class MagnetScorer:
@@ -154,15 +174,13 @@ class MagnetScorer:
         item_residuals = experts.item_residuals(reader.parts)
         item_logits = router.item(torch.from_numpy(evidence.item_features))
         user_logits = router.user(torch.from_numpy(evidence.user_features))
-        eligible = router.eligible(reader.present)
         scored = np.zeros((len(user_rows), len(evidence.present)), np.float32)
         for start in range(0, len(user_rows), self.block):
             rows = user_rows[start : start + self.block]
             users = torch.from_numpy(evidence.users[rows])
-            reading = reader.read(users)
+            reading = reader.read(users, torch.from_numpy(evidence.item_item_scores(rows)))
             residuals = torch.einsum("new,iew->nie", experts.user_residuals(users), item_residuals)
             scores = experts.linear_scores(reading.part_scores, reading.predicted) + residuals
-            routing = router(user_logits[torch.from_numpy(rows)], item_logits[None], reading.cues, eligible[None])
-            routed = ((routing.gates * scores).sum(dim=-1) + reading.level[:, None]).numpy()
-            scored[start : start + self.block] = routed + evidence.item_item_scores(rows)
+            routing = router(user_logits[torch.from_numpy(rows)], item_logits[None], reading.cues)
+            scored[start : start + self.block] = (routing.gates * scores).sum(dim=-1) + reading.level
         return scored
