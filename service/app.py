@@ -17,7 +17,7 @@ from service.limiting import Limiting
 from service.overload import Overload
 from service.problems import install_problems
 from service.request_spans import RequestSpans
-from service.routes import admin, console, events, explain, items, lookups, probes, recommend, similar
+from service.routes import admin, console, events, explain, items, lookups, probes, recommend, similar, snapshots
 from service.schemas.answers import Problem
 from service.service import Service
 from service.settings import Settings
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for subject in (recommend, similar, explain, events, items, lookups, admin, probes, console):
+    for subject in (recommend, similar, explain, events, items, lookups, snapshots, admin, probes, console):
         app.router.routes.extend(subject.router.routes)
     install_problems(app)
     app.add_middleware(BodyLimit, max_bytes=int(settings.max_body_mb * 2**20))

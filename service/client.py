@@ -29,6 +29,7 @@ from service.schemas.lookups import (
     Users,
 )
 from service.schemas.queries import Explain
+from service.schemas.snapshots import Snapshots
 
 D = TypeVar("D", bound=Document)
 TIMEOUT_SECONDS = 10.0
@@ -190,6 +191,14 @@ class MagnetClient:
     def snapshot(self) -> SnapshotDetails:
         """What is served."""
         return self._get(SnapshotDetails, "/snapshot")
+
+    def snapshots(self) -> Snapshots:
+        """What the store holds."""
+        return self._get(Snapshots, "/snapshots")
+
+    def document(self, name: str) -> bytes:
+        """What the served snapshot came with: `report` (HTML), `model-card` (Markdown) or `history` (JSON)."""
+        return self._checked(self._http.get(f"/snapshot/{_id(name)}")).content
 
     def activate(self, snapshot: str) -> Activated:
         """Serve another snapshot; needs the admin key."""

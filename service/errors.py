@@ -134,6 +134,14 @@ class UnknownPicture(ServiceError):
     title = "No such picture"
 
 
+class UnknownDocument(ServiceError):
+    """A document that the served snapshot came without."""
+
+    status = 404
+    slug = "unknown-document"
+    title = "No such document"
+
+
 class UnknownRoute(ServiceError):
     """A path that the interface does not have."""
 

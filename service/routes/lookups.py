@@ -1,4 +1,4 @@
-"""Look-ups: items, users, pictures and the snapshot itself."""
+"""Look-ups: items, users and pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_store.media import CONTENT_TYPE, media_path
 from service.errors import InvalidRequest, NotReady, UnknownItem, UnknownPicture, UnknownUser, documented
 from service.routes.context import Served, ServiceParts
 from service.routes.ids import ItemId, UserId
-from service.schemas.lookups import ItemDetails, Items, SnapshotDetails, UserDetails, Users
+from service.schemas.lookups import ItemDetails, Items, UserDetails, Users
 from service.schemas.queries import SearchQuery
 from service.search import find_items, find_users
 from service.view import View
@@ -75,23 +75,6 @@ async def media(
     if path is None:
         raise UnknownPicture(f"no picture {media_hash!r}")
     return FileResponse(path, media_type=CONTENT_TYPE, headers={"Cache-Control": PICTURES_KEPT})
-
-
-@router.get("/snapshot", response_model=SnapshotDetails, responses=documented(NotReady))
-async def snapshot(served: Served) -> dict[str, Any]:
-    """What is served."""
-    manifest = served.manifest
-    return {
-        "snapshot": served.id,
-        "model": manifest.model,
-        "dataset": manifest.dataset,
-        "created_at": manifest.created_at.isoformat(),
-        "loaded_at": served.loaded_at.isoformat(),
-        "n_users": manifest.n_users,
-        "n_items": manifest.n_items,
-        "index": served.index_name,
-        "manifest": manifest.model_dump(mode="json", exclude={"files", "arrays"}),
-    }
 
 
 def _item(view: View, row: int) -> dict[str, Any]:

@@ -143,6 +143,8 @@ class SnapshotDetails(Document):
     """Items it knows."""
     index: str
     """What retrieves candidates."""
+    documents: list[str]
+    """What it came with, for `/snapshot/{document}`."""
     manifest: dict[str, Any]
     """The manifest, whole, except its lists of files and arrays."""
 

@@ -53,6 +53,8 @@ CALLS: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("DELETE", "/items/{item_id}"): ("hide_item", {"item_id": "a/b"}),
     ("DELETE", "/users/{user_id}"): ("forget_user", {"user_id": "a/b"}),
     ("GET", "/snapshot"): ("snapshot", {}),
+    ("GET", "/snapshots"): ("snapshots", {}),
+    ("GET", "/snapshot/{document}"): ("document", {"name": "report"}),
     ("POST", "/admin/activate"): ("activate", {"snapshot": "s"}),
     ("POST", "/admin/rollback"): ("rollback", {}),
     ("GET", "/readyz"): ("ready", {}),
@@ -79,7 +81,7 @@ def test_calls_are_as_documented(call: tuple[str, str], document: dict[str, Any]
     assert (request.method, request.headers["x-api-key"]) == (method, "k")
     assert request.url.raw_path.decode().split("?")[0] == path.replace("{user_id}", "a%2Fb").replace(
         "{item_id}", "a%2Fb"
-    ).replace("{media_hash}", "0")
+    ).replace("{media_hash}", "0").replace("{document}", "report")
     parameters = {p["name"] for p in operation.get("parameters", []) if p["in"] == "query"}
     options = set(inspect.signature(getattr(MagnetClient, name)).parameters)
     assert set(request.url.params) <= parameters <= options

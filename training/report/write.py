@@ -6,6 +6,7 @@ content that the snapshot's id is the hash of, and equal runs have equal ids.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from training.report.page import Section, page, table
 
 FILE = "report.html"
 CARD = "MODEL_CARD.md"
+CURVES = "history.json"
 
 
 def report_page(facts: RunFacts, *, made_with: Mapping[str, str] | None = None) -> str:
@@ -59,7 +61,7 @@ def write_report(directory: Path) -> Path:
 
 
 def snapshot_files(directory: Path, metrics: Mapping[str, Any], manifest: ManifestDraft) -> dict[str, bytes]:
-    """The report and the model card as files of a snapshot, equal for equal runs.
+    """The report, the model card and the fit's history as files of a snapshot, equal for equal runs.
 
     Args:
         directory: of the run, for its history.
@@ -72,4 +74,9 @@ def snapshot_files(directory: Path, metrics: Mapping[str, Any], manifest: Manife
         metrics=without_the_clock(metrics),
         config={"model": manifest.model, "seed": manifest.training.seed, **manifest.training.config},
     )
-    return {FILE: report_page(facts).encode(), CARD: model_card(facts, manifest).encode()}
+    history = {phase: [without_the_clock(record) for record in records] for phase, records in facts.history.items()}
+    return {
+        FILE: report_page(facts).encode(),
+        CARD: model_card(facts, manifest).encode(),
+        CURVES: json.dumps(history, separators=(",", ":")).encode(),
+    }

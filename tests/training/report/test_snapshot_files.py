@@ -1,5 +1,6 @@
 """Reports of real runs: in the run directory with everything, in the snapshot without clock and machine."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,14 +37,17 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_equal_runs_have_equal_snapshots_with_report_and_card(roots: list[Path]) -> None:
     snapshots = [Store(root / "store").open(verify="hash") for root in roots]
     assert snapshots[0].id == snapshots[1].id
-    assert {"report.html", "MODEL_CARD.md"} <= set(snapshots[0].manifest.files)
+    assert {"report.html", "MODEL_CARD.md", "history.json"} <= set(snapshots[0].manifest.files)
     card = (snapshots[0].path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Dataset tiny: 60 users, 40 items" in card
+    fitting = json.loads((snapshots[0].path / "history.json").read_text(encoding="utf-8"))
+    assert fitting
+    assert all(record["step"] > 0 and "loss" in record for records in fitting.values() for record in records)
 
 
 def test_the_snapshot_says_nothing_of_clock_and_machine(roots: list[Path]) -> None:
     snapshot = Store(roots[0] / "store").open()
-    for name in ("report.html", "MODEL_CARD.md"):
+    for name in ("report.html", "MODEL_CARD.md", "history.json"):
         text = (snapshot.path / name).read_text(encoding="utf-8")
         for word in ("seconds", "Environment", "peak_memory", str(roots[0])):
             assert word not in text, (name, word)
