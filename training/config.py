@@ -45,6 +45,10 @@ class RunConfig(BaseModel):
     """Mixed precision (bfloat16) in the base's training."""
     shuffle_features: bool = False
     """A control: give every item the content of another one."""
+    without: tuple[str, ...] = ()
+    """Content modalities to leave out."""
+    mask_features: float = Field(default=0.0, ge=0, lt=1)
+    """A condition: this share of every modality's rows goes missing, drawn by the seed."""
     refit: bool = True
     """Fit again on all interactions before export."""
     settings: dict[str, Any] = Field(default_factory=dict)

@@ -22,6 +22,7 @@ from training.data.dataset import Dataset, load_dataset
 from training.data.events import with_events
 from training.data.features import FeatureMatrix
 from training.data.interactions import find_interactions, read_interactions
+from training.data.removed import with_masked_features, without_modalities
 from training.data.shuffled import with_shuffled_features
 from training.data.splits import Split, everything, split_dataset
 from training.encoders.bars import StageBars
@@ -80,6 +81,9 @@ def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
     dataset = read(config)
     if not dataset.features:
         dataset = replace(dataset, features=features_of(config, dataset, run, store))
+    dataset = without_modalities(dataset, config.without)
+    if config.mask_features:
+        dataset = with_masked_features(dataset, config.mask_features, seed=config.seed)
     if config.shuffle_features:
         dataset = with_shuffled_features(dataset, seed=config.seed)
     recipe.check(dataset)
@@ -214,7 +218,7 @@ def export(
         ),
     )
     with run.bar("candidate recall", 1) as advance:
-        draft = measured(draft, seed=config.seed)
+        draft = measured(draft, seed=config.seed, categories=prepared.dataset.items.categories)
         advance(f"{draft.manifest.candidates.recall.get('recall@20', 1.0):.4f}")
     with run.bar("explanations", 1) as advance:
         draft = explained(draft, fitted, data=config.data, user_ids=prepared.dataset.user_ids, seed=config.seed)

@@ -33,6 +33,9 @@ DESCRIBED = {
     "tests/service": "the online side",
     "tests/support": "what several tests share, and the scripts behind make",
     "tests/training": "the offline side",
+    "training/RESULTS.md": "what the models reach, made of `results/rows/` by `magnet-train results write`",
+    "training/results/datasets.toml": "where the data sets of the tables come from",
+    "training/results/rows": "one JSON file per row and seed, with the users' metrics beside it",
     "training/LOG.md": "what was tried for quality, and what it gave, failures included",
 }
 UNLISTED = {"__init__.py", "py.typed"}

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from training.errors import TrainingError
 
+ROUNDING = 1e-9
+"""Differences below are those of floating point, not of users."""
+
 
 @dataclass(frozen=True)
 class PairedDifference:
@@ -50,7 +53,7 @@ def paired_bootstrap(
     observed = float(difference.mean())
     generator = np.random.default_rng(seed)
     # most differences are 0: draw how often any other one comes up, then which one
-    unequal = difference[difference != 0]
+    unequal = difference[np.abs(difference) > ROUNDING]
     drawn = generator.binomial(len(difference), len(unequal) / len(difference), size=resamples)
     means = np.empty(resamples)
     at_once = max(1, 2_000_000 // max(len(unequal), 1))
