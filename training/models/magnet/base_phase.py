@@ -20,7 +20,11 @@ from training.models.magnet.dual_view import DualViewBase
 
 
 class BasePhase(Phase[DualViewBase]):
-    """Positives in a fresh order every epoch, uniform negatives shared by the batch."""
+    """Positives in a fresh order every epoch, uniform negatives shared by the batch.
+
+    A phase that `continues` another base starts from its parameters, with smaller steps: it has more positives to fit,
+    not a new model to find (training/LOG.md).
+    """
 
     def __init__(
         self,
@@ -31,9 +35,14 @@ class BasePhase(Phase[DualViewBase]):
         valid: sparse.csr_array,
         seen: sparse.csr_array,
         seed: int,
+        continues: DualViewBase | None = None,
     ) -> None:
         self.name, self.module, self.config, self.seed = name, module, config, seed
-        self.optimiser = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
+        rate = config.learning_rate
+        if continues is not None:
+            module.start_from(continues)
+            rate *= config.continued_rate
+        self.optimiser = torch.optim.Adam(module.parameters(), lr=rate)
         self.train = module.graphs.train
         self.item_rows = self.train.indices.astype(np.int64)
         self.user_rows = np.repeat(np.arange(self.train.shape[0]), np.diff(self.train.indptr))

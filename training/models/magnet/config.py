@@ -55,6 +55,10 @@ class BaseConfig(_Config):
     """Steps between validations: this many, or an epoch where that is longer."""
     patience: int = Field(default=4, ge=1)
     """Validations without improvement before stopping."""
+    continued_epochs: int = Field(default=4, ge=1)
+    """Passes, at most, by which a fitted base is continued once positives are added; validation chooses among them."""
+    continued_rate: float = Field(default=0.3, gt=0, le=1)
+    """Share of the step size that a continued base is fitted with."""
 
 
 class RouterConfig(_Config):

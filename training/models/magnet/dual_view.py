@@ -122,6 +122,12 @@ class DualViewBase(nn.Module):
         self.register_buffer("log_degree", torch.from_numpy(np.log1p(graphs.degree)), persistent=False)
         self.register_buffer("cold", torch.from_numpy(graphs.degree == 0), persistent=False)
 
+    @torch.no_grad()
+    def start_from(self, other: DualViewBase) -> None:
+        """Take over another base's parameters; identities that it never showed, those of cold items, become zero."""
+        self.load_state_dict(other.state_dict())
+        self.identity[other.cold] = 0
+
     @property
     def width(self) -> int:
         """D."""

@@ -2,7 +2,7 @@
 
     1. Hold out a share of the training positives; fit the base and the closed form on the rest.
     2. Fit experts and router on the held-out positives: positives that the base has fitted would leak.
-    3. Fit the base again on all training positives and turn it into the first one's coordinates; the router, being a
+    3. Continue the base on all training positives and turn it into the first one's coordinates; the router, being a
        function of what nodes are, and the experts hold for it. This is the model that is measured.
     4. `refit`: step 3 once more on all interactions, for the number of epochs that step 3 chose. This one is served.
 
@@ -11,7 +11,7 @@ Everything that is chosen is chosen on validation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -55,6 +55,7 @@ class Chosen:
     """What validation chose, for the refit."""
 
     steps: tuple[int, ...]
+    modules: tuple[DualViewBase, ...]
     positives: int
     reference: FrozenBase
     closed_form: ClosedFormSettings | None
@@ -74,7 +75,8 @@ class MagnetRecipe(Recipe):
         present = presence(dataset)
         outcomes: dict[str, Outcome] = {}
         base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
-        first, _ = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
+        fitted = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
+        first = frozen(fitted)
         closed_form = choose_closed_form(split, content, config, run)
         term = item_item(base_train, content, closed_form, config, run)
         histories = capped_histories(replace(split, train=base_train, train_order=None), config.history_cap)
@@ -84,15 +86,17 @@ class MagnetRecipe(Recipe):
         )
         mixture, schedule = self._mixture(evidence, dataset, config, run, held_out, split, outcomes)
 
-        bases, steps = self._bases("base", split.train, content, dataset, split, config, run, outcomes)
-        bases = aligned(bases, first)
+        fitted = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=fitted)
+        bases = aligned(frozen(fitted), first)
         term = item_item(split.train, content, closed_form, config, run)
         histories = capped_histories(split, config.history_cap)
         blend = choose_blend(bases, histories, term, split)
         evidence = gather_evidence(
             bases, histories, present, term, blend, modalities(dataset), routed=config.item_item.routed
         )
-        chosen = Chosen(steps, split.train.nnz, bases, closed_form, blend, mixture)
+        steps = tuple(outcomes[phase.name].best_step for phase in fitted)
+        modules = tuple(phase.module for phase in fitted)
+        chosen = Chosen(steps, modules, split.train.nnz, bases, closed_form, blend, mixture)
         return FittedMagnet(
             evidence,
             mixture,
@@ -111,13 +115,13 @@ class MagnetRecipe(Recipe):
         chosen: Chosen = fitted.chosen
         content = content_graphs(dataset, config)
         graphs = Graphs(interactions.train, content, config.graph, run.device)
-        members = []
-        for member, steps in enumerate(chosen.steps):
-            phase = self._phase(f"refit-{member}", member, graphs, dataset, config, run, interactions, None)
+        phases = []
+        for member, (steps, module) in enumerate(zip(chosen.steps, chosen.modules, strict=True)):
+            phase = self._phase(f"refit-{member}", member, graphs, dataset, config, run, interactions, module)
             more = max(1, round(steps * interactions.train.nnz / chosen.positives))
             run_phase(phase, run, max_steps=more, evaluate_every=None)
-            members.append(freeze(phase.module))
-        bases = aligned(concatenate(members), chosen.reference)
+            phases.append(phase)
+        bases = aligned(frozen(phases), chosen.reference)
         term = item_item(interactions.train, content, chosen.closed_form, config, run)
         histories = capped_histories(interactions, config.history_cap)
         evidence = gather_evidence(
@@ -142,7 +146,7 @@ class MagnetRecipe(Recipe):
         config: MagnetConfig,
         run: Run,
         split: Split,
-        seen: sparse.csr_array | None,
+        continues: DualViewBase | None,
     ) -> BasePhase:
         generator = torch.Generator().manual_seed(run.seed * 1000 + member)
         module = DualViewBase(graphs, dataset.features, config.graph, config.base, generator).to(run.device)
@@ -151,8 +155,9 @@ class MagnetRecipe(Recipe):
             module,
             config.base,
             valid=split.valid,
-            seen=split.train if seen is None else seen,
+            seen=split.train,
             seed=run.seed * 1000 + member,
+            continues=continues,
         )
 
     def _bases(
@@ -165,22 +170,23 @@ class MagnetRecipe(Recipe):
         config: MagnetConfig,
         run: Run,
         outcomes: dict[str, Outcome],
-    ) -> tuple[FrozenBase, tuple[int, ...]]:
+        continues: Sequence[BasePhase] | None = None,
+    ) -> list[BasePhase]:
         graphs = Graphs(train, content, config.graph, run.device)
-        members, steps = [], []
+        phases = []
         for member in range(config.members):
-            phase = self._phase(f"{name}-{member}", member, graphs, dataset, config, run, split, None)
-            outcome = run_phase(
+            before = None if continues is None else continues[member].module
+            phase = self._phase(f"{name}-{member}", member, graphs, dataset, config, run, split, before)
+            epoch = phase.steps_per_epoch
+            outcomes[phase.name] = run_phase(
                 phase,
                 run,
-                max_steps=config.base.max_steps,
-                evaluate_every=max(config.base.evaluate_every, phase.steps_per_epoch),
+                max_steps=config.base.max_steps if before is None else config.base.continued_epochs * epoch,
+                evaluate_every=max(config.base.evaluate_every, epoch) if before is None else epoch,
                 patience=config.base.patience,
             )
-            outcomes[phase.name] = outcome
-            members.append(freeze(phase.module))
-            steps.append(outcome.best_step)
-        return concatenate(members), tuple(steps)
+            phases.append(phase)
+        return phases
 
     def _mixture(
         self,
@@ -227,6 +233,11 @@ class MagnetRecipe(Recipe):
             outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
         mixture.eval()
         return mixture, schedule
+
+
+def frozen(phases: Sequence[BasePhase]) -> FrozenBase:
+    """The fitted members side by side."""
+    return concatenate([freeze(phase.module) for phase in phases])
 
 
 def modalities(dataset: Dataset) -> list[str]:
@@ -343,16 +354,16 @@ def facts(
 ) -> dict[str, Any]:
     """What metrics.json says about the training.
 
-    Epochs are passes of the measured base over its positives, all members together; the stage switch is counted in
-    passes of the router over the users it is fitted on.
+    Epochs are passes of the base over its positives until it is measured, all members together; the stage switch is
+    counted in passes of the router over the users it is fitted on.
     """
-    base = [outcome for name, outcome in outcomes.items() if name.startswith("base-")]
+    base = [outcome for name, outcome in outcomes.items() if name.startswith(("held-out-", "base-"))]
     epochs = sum(outcome.epochs for outcome in base)
     switched = None
     if schedule.second_stage and "router" in outcomes:
         switched = round(int(schedule.switch_step) / outcomes["router"].steps_per_epoch, 2)
     return {
-        "best_steps": [outcome.best_step for outcome in base],
+        "best_steps": [outcome.best_step for name, outcome in outcomes.items() if name.startswith("base-")],
         "steps": sum(outcome.steps for outcome in base),
         "epochs": round(epochs, 2),
         "seconds_per_epoch": round(sum(outcome.seconds for outcome in base) / max(epochs, 1e-9), 3),

@@ -50,8 +50,8 @@ class Evidence:
 
     def static_scores(self, user_rows: NDArray[np.int64]) -> F32:
         """(n, I) the base without a mixture, plus the item-item term: the static control, and what candidates are."""
-        scores: F32 = self.users[user_rows] @ self.base.candidates.T
-        return scores + self.item_item_scores(user_rows).sum(axis=2)
+        scores: F32 = self.users[user_rows] @ self.base.candidates.T + self.item_item_scores(user_rows).sum(axis=2)
+        return scores
 
 
 def gather_evidence(
