@@ -156,11 +156,14 @@ class Recommender:
         return asker, await self._workbench.run("profile", work, waits=served.waits)
 
     async def known(self, served: ServedSnapshot, user_id: str) -> Asker:
-        """A user that there is something to say about. Raises `UnknownUser`."""
-        events = await self._events_of(user_id) or NO_EVENTS
-        asker = await self._workbench.run(
-            "ask", partial(self.routed.asker, self._catalogue.view(served), user_id, events), waits=served.waits
-        )
+        """A user that there is something to say about. Raises `UnknownUser`, and `StateUnavailable` while only the
+        events could know.
+        """
+        events = await self._events_of(user_id)
+        asked = partial(self.routed.asker, self._catalogue.view(served), user_id, events or NO_EVENTS)
+        asker = await self._workbench.run("ask", asked, waits=served.waits)
+        if not asker.exists and events is None:
+            raise StateUnavailable(f"user {user_id!r} is not in snapshot {served.id}, and events cannot be read now")
         if not asker.exists:
             raise UnknownUser(f"user {user_id!r} is in neither snapshot {served.id} nor the events")
         return asker

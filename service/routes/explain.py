@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
 
 from service.envelope import RequestContext
-from service.errors import Expired, InvalidRequest, NotReady, UnknownItem, UnknownUser, documented
+from service.errors import Expired, InvalidRequest, NotReady, StateUnavailable, UnknownItem, UnknownUser, documented
 from service.explanation import because_of, evidence
 from service.ranking import DECIMALS, Ranking, terms_of
 from service.recommender import heads_of
@@ -29,7 +29,7 @@ router = APIRouter(tags=["explain"])
 @router.get(
     "/explain",
     response_model=Explanation,
-    responses=documented(UnknownUser, UnknownItem, Expired, InvalidRequest, NotReady),
+    responses=documented(UnknownUser, UnknownItem, Expired, InvalidRequest, NotReady, StateUnavailable),
 )
 async def explain(
     request: Request, service: ServiceParts, served: Served, pair: Annotated[ExplainQuery, Query()]
@@ -57,7 +57,9 @@ async def explain(
 
 
 @router.get(
-    "/explain/{user_id:id}", response_model=Profile, responses=documented(UnknownUser, InvalidRequest, NotReady)
+    "/explain/{user_id:id}",
+    response_model=Profile,
+    responses=documented(UnknownUser, InvalidRequest, NotReady, StateUnavailable),
 )
 async def profile(service: ServiceParts, served: Served, user_id: UserId) -> dict[str, Any]:
     """A user's expert profile: which terms and modalities carry the scores of the user's best items."""

@@ -9,7 +9,15 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse
 
 from model_store.media import CONTENT_TYPE, media_path
-from service.errors import InvalidRequest, NotReady, UnknownItem, UnknownPicture, UnknownUser, documented
+from service.errors import (
+    InvalidRequest,
+    NotReady,
+    StateUnavailable,
+    UnknownItem,
+    UnknownPicture,
+    UnknownUser,
+    documented,
+)
 from service.routes.context import Served, ServiceParts
 from service.routes.ids import ItemId, UserId
 from service.schemas.lookups import ItemDetails, Items, UserDetails, Users
@@ -52,7 +60,9 @@ async def users(service: ServiceParts, served: Served, search: Annotated[SearchQ
 
 
 @router.get(
-    "/users/{user_id:id}", response_model=UserDetails, responses=documented(UnknownUser, InvalidRequest, NotReady)
+    "/users/{user_id:id}",
+    response_model=UserDetails,
+    responses=documented(UnknownUser, InvalidRequest, NotReady, StateUnavailable),
 )
 async def user(service: ServiceParts, served: Served, user_id: UserId) -> dict[str, Any]:
     """One user's history."""

@@ -75,6 +75,13 @@ def free_port() -> int:
 @contextmanager
 def on_a_port(root: Path, *, workers: int = 1, **environment: str) -> Iterator[str]:
     """`magnet-serve` as people start it; yields its address once it is ready, and expects a clean end on SIGTERM."""
+    with started(root, workers=workers, **environment) as (address, _):
+        yield address
+
+
+@contextmanager
+def started(root: Path, *, workers: int = 1, **environment: str) -> Iterator[tuple[str, int]]:
+    """As `on_a_port`, with the id of the process whose children are the workers where there are several."""
     port = free_port()
     command = [
         sys.executable,
@@ -91,7 +98,7 @@ def on_a_port(root: Path, *, workers: int = 1, **environment: str) -> Iterator[s
         address = f"http://127.0.0.1:{port}"
         try:
             wait_until_ready(address, process)
-            yield address
+            yield address, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             try:
