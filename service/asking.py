@@ -86,8 +86,10 @@ def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_versi
     history = _capped(served, np.array(kept_base + new, np.int32))
     if len(history) == 0:
         return Asker(user_id, "popular", NO_HISTORY, None, seen, never, used, limit)
-    unchanged = row is not None and not new and len(kept_base) == len(base)
-    encode = partial(served.scorer.known_user, row) if unchanged else partial(served.encode_user, history)
+    if row is not None and not new and len(kept_base) == len(base):
+        encode = partial(served.scorer.known_user, row)
+    else:
+        encode = partial(served.encode_user, history)
     return Asker(user_id, "personalised" if kept_base else "folded-in", history, encode, seen, never, used, limit)
 
 

@@ -83,7 +83,7 @@ def steering(served: ServedSnapshot, steer: Mapping[str, float]) -> Factors | No
 def rank(pairs: PairScores, factors: Factors | None, limit: int) -> Ranking:
     """The best `limit` candidates in order. Gates are as routed: steering acts on amounts, after top-k."""
     contributions = pairs.contributions if factors is None else (pairs.amounts * factors).sum(axis=2)
-    contributions = np.round(contributions, DECIMALS)
+    contributions = np.round(contributions, DECIMALS) + 0.0  # no negative zeros
     scores = np.round(contributions.sum(axis=1), DECIMALS)
     order = np.lexsort((pairs.item_rows, -scores))[:limit]
     amounts = pairs.amounts[order]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.ahead import RANKS, Ahead
-from service.asking import Asker, session_asker
+from service.asking import Asker, asker_for, session_asker
 from service.candidates import Filters, gather
 from service.catalogue import Catalogue
 from service.diversity import diversified
@@ -121,7 +121,7 @@ class Recommender:
         now = self._now(served, events.version)
         seen_at = now if pin is None else self._at(now.view, pin)
         work = partial(self._recommend, user_id, events, wish, seen_at, now)
-        return self._kept(await self._workbench.run(_kind(wish), work, waits=served.waits))
+        return self._kept(await self._workbench.run(_kind(served, wish), work, waits=served.waits))
 
     async def recommend_session(self, served: ServedSnapshot, item_ids: Sequence[str], wish: RankingQuery) -> Answer:
         """The page of `wish` for somebody who looked at these items, most recent last. Raises `InvalidRequest`."""
@@ -131,7 +131,7 @@ class Recommender:
             rows = [row for item_id in item_ids if (row := moment.view.item_row(item_id)) is not None]
             return self._answer(session_asker(moment.view, rows), wish, moment, seed="\0".join(item_ids))
 
-        return self._kept(await self._workbench.run(_kind(wish), work, waits=served.waits))
+        return self._kept(await self._workbench.run(_kind(served, wish), work, waits=served.waits))
 
     async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Ranking]:
         """The newest score of one pair, as a ranking of length 1. Raises `UnknownUser`, `UnknownItem`."""
@@ -256,18 +256,17 @@ class Recommender:
         factors = steering(view.served, dict(map(parse_steer, wish.steer)))
         filters = Filters(_blocked(view, asker, wish, at.left_out), wish.category)
         exploration = None
-        scored, ranks = 0, slice(wish.offset, wish.offset + wish.k)
-        page = self._ahead.find(view, asker.user_row, ranks) if _is_plain(wish, at) else None
-        if page is not None:
-            pass
-        elif asker.encode is None:
+        scored, places = 0, slice(wish.offset, wish.offset + wish.k)
+        if asker.encode is None:
             exploration = self._settings.popular_exploration
             day = at.pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
             ranking = popular_ranking(view, at.popularity, filters, exploration, f"{seed}\0{day}")
-            scored = len(ranking)
+            page, scored = ranking.at(places), len(ranking)
+        elif (found := self._ahead.find(view, asker.user_row, places) if _is_plain(wish, at) else None) is not None:
+            page = found
         else:
             ranking, scored = self._ranked(view, asker, filters, factors, wish)
-        page = ranking.at(slice(wish.offset, wish.offset + wish.k))
+            page = ranking.at(places)
         ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
         if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
             page, ranks = page.at(kept), ranks[kept]
@@ -282,7 +281,7 @@ class Recommender:
         The head never depends on how deep a caller reads, so pages fit together.
         """
         assert asker.state is not None
-        depth = view.served.depth if factors is None else int(view.served.depth * self._settings.steered_depth_factor)
+        depth = view.served.depth_for(dict(map(parse_steer, wish.steer)))
         with self._tracing.span("candidates"):
             rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
         with self._tracing.span("scoring"):
@@ -291,7 +290,7 @@ class Recommender:
             ranking = ranking.at(diversified(ranking.scores, view.vectors(ranking.rows), wish.diversity))
         if wish.offset + wish.k > len(ranking) == HEAD_RANKS:
             with self._tracing.span("candidates"):
-                deeper = gather(view, asker.state, filters, TAIL_DEPTH, MAX_RANKS)
+                deeper = gather(view, asker.state, filters, max(depth, TAIL_DEPTH), MAX_RANKS)
             with self._tracing.span("scoring"):
                 ranking = ranking.then(rank(self.routed.score(view, asker, deeper), factors, MAX_RANKS))
             return ranking, len(rows) + len(deeper)
@@ -307,13 +306,19 @@ def _blocked(view: View, asker: Asker, wish: RankingQuery, left_out: NDArray[np.
         rows = [row for item_id in wish.exclude if (row := view.item_row(item_id)) is not None]
         parts.append(np.array(rows, np.int64))
     parts = [part for part in parts if len(part)]
-    if len(parts) == 1:
-        return np.unique(parts[0])
+    if len(parts) == 1 and not wish.exclude:
+        return parts[0]
     return np.unique(np.concatenate(parts)) if parts else asker.seen[:0]
 
 
-def _kind(wish: RankingQuery) -> str:
+def _is_plain(wish: RankingQuery, at: Moment) -> bool:
+    """Whether the answer depends on nothing but user and catalogue as they are now."""
+    usual = wish.exclude_seen and not (wish.category or wish.exclude or wish.steer or wish.diversity)
+    return usual and at.pin.items_version >= at.view.version
+
+
+def _kind(served: ServedSnapshot, wish: RankingQuery) -> str:
     """Wishes that take about as long: deep ones and steered ones score more candidates."""
     deep = " deep" if wish.offset + wish.k > HEAD_RANKS else ""
-    steered = " steered" if wish.steer else ""
+    steered = f" steered {served.depth_for(dict(map(parse_steer, wish.steer))).bit_length()}" if wish.steer else ""
     return f"recommend{deep}{steered}"

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from model_store.scoring import UserState
 from service.explanation import because_of, evidence
-from service.ranking import MAX_RANKS, terms_of
+from service.ranking import DECIMALS, MAX_RANKS
 from service.recommender import Answer
 from service.schemas.queries import RankingQuery
+from service.served import TermHead
+
+QUERIES_KEPT = 1024
 
 
 def render(answer: Answer, wish: RankingQuery) -> bytes:
-    """The body of an answer, in the field order that the interface documents."""
-    return orjson.dumps(document(answer, wish))
-
-
-def document(answer: Answer, wish: RankingQuery) -> dict[str, Any]:
-    """The answer as plain values; see `schemas.answers.Answer`."""
+    """The body of an answer (`schemas.answers.Answer`), in the field order that the interface documents."""
     asker = answer.asker
     found: dict[str, Any] = {
         "user": asker.user_id,
@@ -33,8 +33,7 @@ def document(answer: Answer, wish: RankingQuery) -> dict[str, Any]:
         found["exploration"] = answer.exploration
     found["complete"] = answer.complete
     found["degraded"] = list(answer.degraded)
-    state = evidence(answer.view, asker.history_rows) if wish.explain == "full" else None
-    found["items"] = [_item(answer, position, wish.explain, state) for position in range(len(answer.page))]
+    found["items"] = orjson.Fragment(b"[" + b",".join(_items(answer, wish.explain)) + b"]")
     if not answer.complete:
         found["shortfall"] = {
             "requested": answer.requested,
@@ -43,29 +42,63 @@ def document(answer: Answer, wish: RankingQuery) -> dict[str, Any]:
         }
     if (link := _next_link(answer, wish)) is not None:
         found["next"] = link
-    return found
+    return orjson.dumps(found)
 
 
-def _item(answer: Answer, position: int, explain: str, state: UserState | None) -> dict[str, Any]:
-    page = answer.page
-    row = int(page.rows[position])
-    display = answer.view.display(row)
-    item: dict[str, Any] = {
-        "item": display.item_id,
-        "rank": int(answer.ranks[position]),
-        "score": float(page.scores[position]),
-        "title": display.title,
-        "image": display.image,
-    }
-    if inferred := answer.view.inferred(row):
-        item["inferred"] = inferred
-    if explain != "none":
-        item["experts"] = terms_of(page, position, answer.heads)
-    if explain == "full":
-        amounts = page.modality_amounts[position].tolist()
-        item["modality_amounts"] = dict(zip(answer.view.served.modalities, amounts, strict=True))
-        item["because"] = because_of(answer.view, state, row)
-    return item
+def _items(answer: Answer, explain: str) -> list[bytes]:
+    """One JSON object per item: what is the same in every answer is kept as bytes, numbers are printed all at once."""
+    page, view = answer.page, answer.view
+    scores = _numbers(page.scores)
+    terms = _terms(answer) if explain != "none" else [b""] * len(page)
+    state = evidence(view, answer.asker.history_rows) if explain == "full" else None
+    items = []
+    for position, (row, rank) in enumerate(zip(page.rows.tolist(), answer.ranks.tolist(), strict=True)):
+        before, after = view.display(row).json
+        parts = [before, b'%d,"score":' % rank, scores[position], after]
+        if inferred := view.inferred(row):
+            parts += [b',"inferred":', orjson.dumps(inferred)]
+        parts.append(terms[position])
+        if explain == "full":
+            amounts = dict(zip(view.served.modalities, page.modality_amounts[position].tolist(), strict=True))
+            parts += [b',"modality_amounts":', orjson.dumps(amounts)]
+            parts += [b',"because":', orjson.dumps(because_of(view, state, row))]
+        items.append(b"".join(parts) + b"}")
+    return items
+
+
+def _terms(answer: Answer) -> list[bytes]:
+    """Per item the member `experts`: its non-zero terms; an only term is printed even where it is zero."""
+    page, heads, templates = answer.page, answer.heads, answer.view.served.term_templates
+    present = (page.contributions != 0) | (page.weights > 0) | (len(heads) == 1)
+    pairs = np.stack([np.round(page.weights.astype(np.float64), DECIMALS), page.contributions], axis=-1)
+    numbers = _numbers(pairs[present].reshape(-1))
+    popular = answer.asker.strategy == "popular"
+    written, start = [], 0
+    for chosen, count in zip(_bits(present), present.sum(axis=1).tolist(), strict=True):
+        template = templates.get((popular, chosen))
+        if template is None:
+            template = templates[popular, chosen] = _template(heads, chosen)
+        stop = start + 2 * count
+        written.append(template % tuple(numbers[start:stop]))
+        start = stop
+    return written
+
+
+def _bits(present: NDArray[np.bool_]) -> list[int]:
+    """The terms (P, T) of each item as one number: term t is bit t."""
+    return [int.from_bytes(row, "little") for row in np.packbits(present, axis=1, bitorder="little")]
+
+
+def _template(heads: list[TermHead], chosen: int) -> bytes:
+    """The member `experts` of an item with these terms; `%b` stands for weight and contribution of each."""
+    terms = [vars(head) for place, head in enumerate(heads) if chosen >> place & 1]
+    written = [orjson.dumps(term)[:-1].replace(b"%", b"%%") + b',"weight":%b,"contribution":%b}' for term in terms]
+    return b',"experts":[' + b",".join(written) + b"]"
+
+
+def _numbers(values: NDArray[np.float64]) -> list[bytes]:
+    """Each of `values` (n,) as JSON prints it; NaN becomes null."""
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def _next_link(answer: Answer, wish: RankingQuery) -> str | None:
@@ -74,10 +107,16 @@ def _next_link(answer: Answer, wish: RankingQuery) -> str | None:
     room = min(wish.k, MAX_RANKS - reached)
     if answer.asker.user_id is None or room <= 0 or reached >= answer.available:
         return None
+    query = _next_query(wish, reached, room)
+    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}&at={quote(answer.pin.text())}"
+
+
+@lru_cache(maxsize=QUERIES_KEPT)
+def _next_query(wish: RankingQuery, offset: int, k: int) -> str:
+    """The wish from `offset` on, without the pin."""
     asked = wish.model_dump(include=set(RankingQuery.model_fields), exclude_defaults=True, mode="json")
-    pairs = asked | {"offset": reached, "k": room, "at": answer.pin.text()}
-    query = urlencode({name: _plain(value) for name, value in pairs.items()}, doseq=True, quote_via=quote)
-    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}"
+    pairs = asked | {"offset": offset, "k": k}
+    return urlencode({name: _plain(value) for name, value in pairs.items()}, doseq=True, quote_via=quote)
 
 
 def _plain(value: Any) -> Any:

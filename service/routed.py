@@ -36,10 +36,10 @@ class Routed:
     @property
     def bytes(self) -> int:
         """About how much memory this takes."""
-        asker, state = self.asker, self.asker.state
-        arrays: list[NDArray[Any]] = [asker.seen, asker.unwanted]
-        if state is not None:
-            arrays += [state.history_rows, state.vector, state.logits, state.item_item.rows, state.item_item.amounts]
+        asker = self.asker
+        arrays: list[NDArray[Any]] = [asker.seen, asker.unwanted, asker.history_rows]
+        if self.tables and (state := asker.state) is not None:  # not before a table needed it
+            arrays += [state.vector, state.logits, state.item_item.rows, state.item_item.amounts]
         for table in self.tables:
             arrays += [table.item_rows, table.contributions, table.weights, table.amounts]
         return OVERHEAD_BYTES + sum(array.nbytes for array in arrays) + sys.getsizeof(self.events.events)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from model_store.scoring import Scorer, UserState, scorer_for
@@ -29,6 +31,12 @@ class Display:
     item_id: str
     title: str | None
     image: str | None
+
+    @cached_property
+    def json(self) -> tuple[bytes, bytes]:
+        """The members of its JSON object up to the value of `rank`, and those from `title` to `image`."""
+        rest = orjson.dumps({"title": self.title, "image": self.image})
+        return b'{"item":' + orjson.dumps(self.item_id) + b',"rank":', b"," + rest[1:-1]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class ServedSnapshot:
         self.terms = [TermHead(t.name, t.role, _shares(t.modalities)) for t in self.manifest.terms]
         self.popular_term = TermHead("popularity", "base", {self.modalities[0]: 1.0})
         self._searchable: list[str] | None = None
+        self.term_templates: dict[tuple[bool, int], bytes] = {}
+        """How the terms of an item are printed, by which ones it has; `rendering.py` fills it."""
         self.display = lru_cache(maxsize=DISPLAYS_KEPT)(self._display)
         self.in_categories = lru_cache(maxsize=MASKS_KEPT)(self._in_categories)
 
@@ -78,6 +88,10 @@ class ServedSnapshot:
         return (self.index is not None and self.index.waits) or (
             self.user_encoder is not None and self.user_encoder.waits
         )
+
+    def depth_for(self, steer: Mapping[str, float]) -> int:
+        """How many candidates an answer steered by these factors is drawn from."""
+        return max(self.manifest.candidates.depth_for(steer), MIN_DEPTH)
 
     def encode_user(self, history_rows: NDArray[np.int32]) -> UserState:
         """The state of a user with this history: by the snapshot's own graph where the model has one."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 
+from service.ahead import Ahead
 from service.catalogue import Catalogue
 from service.deployment import Deployment
 from service.encoding import ContentEncoders
@@ -20,6 +21,7 @@ from service.state.redis import RedisState
 from service.telemetry import Metrics
 from service.tracing import tracing_for
 from service.trends import Trends
+from service.view import View
 from service.watcher import Watcher
 from service.workbench import Workbench
 
@@ -44,8 +46,9 @@ class Service:
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
         self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
+        self.ahead = Ahead(self.workbench, self.metrics, int(settings.ahead_memory_mb * 2**20))
         self.recommender = Recommender(
-            settings, self.workbench, self.mirror, self.catalogue, self.trends, self.metrics, self.tracing
+            settings, self.workbench, self.mirror, self.catalogue, self.trends, self.ahead, self.metrics, self.tracing
         )
         memory, ttl = int(settings.cache_memory_mb * 2**20), settings.answer_ttl_seconds / 2
         self.prepared = PreparedAnswers(self.recommender, self.metrics, memory, ttl)
@@ -60,7 +63,8 @@ class Service:
         await self.mirror.catch_up()
         await self.trends.renew(time.time())
         await self.watcher.catch_up()
-        followed = (self.watcher.follow(), self._follow_state(), self.trends.follow())
+        ahead = self.ahead.follow(self._view, self.recommender.first_ranks)
+        followed = (self.watcher.follow(), self._follow_state(), self.trends.follow(), ahead)
         self._following = [asyncio.create_task(following) for following in followed]
 
     async def stop(self) -> None:
@@ -79,6 +83,11 @@ class Service:
                 task.cancel()
             # A cancellation that meets a timeout inside a client library is swallowed there: then once more.
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+
+    def _view(self) -> View | None:
+        """What is served now."""
+        active = self.deployment.active
+        return None if active is None else self.catalogue.view(active)
 
     async def _follow_state(self) -> None:
         while True:

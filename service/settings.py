@@ -92,14 +92,15 @@ class Settings(BaseSettings):
     """Memory per worker for what the router made of recent users, reused by their next pages and by `/explain`; 0 keeps
     none."""
 
+    ahead_memory_mb: Annotated[float, Field(ge=0)] = 64.0
+    """Memory per worker for rankings of known users, made in the background after every swap (2.4 KB a user, those with
+    the longest histories first); 0 makes none."""
+
     popular_half_life_days: Annotated[float, Field(gt=0, le=3650)] = 14.0
     """After how many days an event counts half in what is popular."""
 
     popular_exploration: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of places in a popular answer that go to items drawn from beyond the most popular."""
-
-    steered_depth_factor: Annotated[float, Field(ge=1, le=16)] = 4.0
-    """How much deeper the candidate pool of a steered request is."""
 
     index: Literal["auto", "cpu", "gpu"] = "auto"
     """Where candidates are searched: `gpu` where FAISS has one (every worker keeps a copy there; raise `threads` so

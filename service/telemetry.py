@@ -56,6 +56,10 @@ class Metrics:
             "magnet_snapshot_created_timestamp_seconds", "When the snapshot was exported.", ["snapshot"],
             multiprocess_mode="livemin", registry=on,
         )  # fmt: skip
+        self._ahead = Gauge(
+            "magnet_ahead_users", "Known users whose ranking was made ahead of their question, per worker.",
+            multiprocess_mode="livemin", registry=on,
+        )  # fmt: skip
         self._degraded = Gauge(
             "magnet_degraded", "1 where a part does not work as it should.", ["part"],
             multiprocess_mode="livemax", registry=on,
@@ -77,6 +81,10 @@ class Metrics:
     def cache(self, name: str, *, hit: bool) -> None:
         """A cache was asked."""
         self._cache.labels(name, "hit" if hit else "miss").inc()
+
+    def ahead(self, users: int) -> None:
+        """So many users' rankings are made."""
+        self._ahead.set(users)
 
     def events(self, accepted: int, duplicates: int) -> None:
         """Events were kept."""
