@@ -34,6 +34,7 @@ from training.errors import TrainingError
 from training.fit.loop import Interrupted
 from training.fit.run import Run, progress_display
 from training.fold_in_command import fold_in
+from training.import_command import import_command
 from training.models.registry import RECIPES
 from training.report_command import report
 from training.results_command import results
@@ -81,6 +82,7 @@ main.add_command(features_command)
 main.add_command(encoder_group)
 main.add_command(compare)
 main.add_command(fold_in)
+main.add_command(import_command)
 main.add_command(sweep)
 main.add_command(report)
 main.add_command(results)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.delimited import COMMA, read_delimited
+from training.data.delimited import COMMA, TAB, read_delimited
 from training.data.parquet import read_parquet
 from training.data.tables import Column, Table
 from training.errors import DatasetError
@@ -23,6 +23,13 @@ COLUMNS = (
     Column(("image",), "text"),
 )
 """What an item table may say; `itemID` is MMRec's name."""
+ATOMIC_COLUMNS = (
+    COLUMNS[0],
+    Column(("title", "movie_title", "item_name", "name"), "text"),
+    Column(("categories", "category", "class", "genre"), "text"),
+    Column(("description",), "text"),
+)
+"""What RecBole's `.item` files call it; their lists are separated by spaces."""
 PICTURE_FOLDERS = ("images", "posters")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -43,16 +50,21 @@ class ItemTable:
 
 
 def find_items(directory: Path) -> Path | None:
-    """Return the item table's file, None where there is none. Raises DatasetError on two."""
-    found = [path for path in (directory / "items.csv", directory / "items.parquet") if path.is_file()]
+    """Return the item table's file, None where there is none. Raises DatasetError on several."""
+    named = [path for path in (directory / "items.csv", directory / "items.parquet") if path.is_file()]
+    found = [*named, *sorted(directory.glob("*.item"))]
     if len(found) > 1:
-        raise DatasetError(directory, "expected one item table, found items.csv and items.parquet")
+        raise DatasetError(directory, f"expected one item table, found {' and '.join(path.name for path in found)}")
     return found[0] if found else None
 
 
 def read_items(path: Path) -> ItemTable:
     """Read an item table; its order is the order of item rows. Raises DatasetError on anything malformed."""
-    table = read_parquet(path, COLUMNS) if path.suffix == ".parquet" else read_delimited(path, COLUMNS, COMMA)
+    atomic = path.suffix == ".item"  # RecBole's
+    if path.suffix == ".parquet":
+        table = read_parquet(path, COLUMNS)
+    else:
+        table = read_delimited(path, ATOMIC_COLUMNS if atomic else COLUMNS, TAB if atomic else COMMA)
     codes, item_ids = table.ids("item_id")
     if len(item_ids) != len(codes):
         counts = np.bincount(codes)
@@ -67,7 +79,7 @@ def read_items(path: Path) -> ItemTable:
     return ItemTable(
         item_ids=item_ids,
         titles=table.texts("title") if "title" in table else unknown,
-        categories=[_categories(text) for text in categories],
+        categories=[_categories(text, " " if atomic else "|") for text in categories],
         descriptions=table.texts("description") if "description" in table else unknown,
         images=_named_pictures(table) if "image" in table else pictures_by_id(path.parent, item_ids),
     )
@@ -123,6 +135,6 @@ def _named_pictures(table: Table) -> list[Path | None]:
     return pictures
 
 
-def _categories(text: str | None) -> tuple[str, ...]:
-    names = (name.strip() for name in (text or "").split("|"))
+def _categories(text: str | None, separator: str) -> tuple[str, ...]:
+    names = (name.strip() for name in (text or "").split(separator))
     return tuple(dict.fromkeys(name for name in names if name))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies_data import any_ids, csv_bytes
-from training.data.items import ItemTable, read_items
+from training.data.items import ItemTable, find_items, read_items
 from training.errors import DatasetError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -87,3 +87,19 @@ def test_pictures_are_found_by_the_image_column(tmp_path: Path, caplog: pytest.L
         items = read_csv(tmp_path, b"item_id,image\na,front.png\nb,\nc,gone.png\n")
     assert items.images == [tmp_path / "front.png", None, None]
     assert "gone.png at line 4" in caplog.text
+
+
+def test_recboles_item_file_says_titles_and_categories(tmp_path: Path) -> None:
+    path = tmp_path / "ml.item"
+    path.write_text(
+        "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+        '7\tA "quoted" one\t1995\tComedy Drama\n8\t\t1996\t\n',
+        encoding="utf-8",
+    )
+    assert find_items(tmp_path) == path
+    items = read_items(path)
+    assert (items.item_ids, items.titles) == (["7", "8"], ['A "quoted" one', None])
+    assert items.categories == [("Comedy", "Drama"), ()]
+    (tmp_path / "items.csv").write_text("item_id\n7\n")
+    with pytest.raises(DatasetError, match=r"items\.csv and ml\.item"):
+        find_items(tmp_path)
