@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -61,13 +62,34 @@ class Term(_Part):
     """Nominal share of each modality in this term, summing to 1; empty where the notion makes no sense."""
 
 
+STEERED_FACTORS = (0.0, 0.5, 2.0, 4.0)
+"""The factors at which steering is measured; 4 is the most that an answer may be steered by."""
+UNMEASURED = 4
+
+
 class Candidates(_Part):
     """How deep retrieval has to go."""
 
     depth: int = Field(ge=1)
     """Number of nearest items to fetch from the index before everything is rescored exactly."""
     recall: Measures = Field(default_factory=dict)
-    """Share of the exact top-20 (all terms) found at this depth, by case: `recall@20`, `recall@20/cold`, …"""
+    """Share of the exact top-20 (all terms) found, by case: `recall@20`, `recall@20/new-user`, `…/steered`, …"""
+    steered_depth: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """As `depth`, by steering: a modality's or term's name with each of `STEERED_FACTORS`, as `visual:2`."""
+
+    def depth_for(self, steer: Mapping[str, float]) -> int:
+        """How deep for an answer steered by these factors: as measured at the next factor farther from 1.
+
+        `UNMEASURED` times as deep as otherwise where nothing was measured.
+        """
+        depths = [self.depth]
+        for name, factor in steer.items():
+            if factor == 1:
+                continue
+            beyond = [known for known in STEERED_FACTORS if (known <= factor if factor < 1 else known >= factor)]
+            nearest = min(beyond, key=lambda known: abs(known - factor), default=STEERED_FACTORS[-1])
+            depths.append(self.steered_depth.get(f"{name}:{nearest:g}", self.depth * UNMEASURED))
+        return max(depths)
 
 
 class Training(_Part):

@@ -13,7 +13,8 @@ from tests.support.tiny_dataset import N_COLD, tiny_dataset
 from training.data.dataset import Dataset
 from training.data.splits import Split, everything
 from training.export.build import popularity
-from training.export.measure import SHOWN, measured
+from training.export.measure import measured
+from training.export.measure_candidates import SHOWN
 from training.fit.run import Run
 from training.models.ease import EaseConfig, EaseRecipe
 from training.models.protocol import FittedModel
