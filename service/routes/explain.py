@@ -79,17 +79,25 @@ async def profile(service: ServiceParts, served: Served, user_id: UserId) -> dic
 
 @router.get("/experts", response_model=Experts, responses=documented(NotReady))
 async def experts(served: Served) -> dict[str, Any]:
-    """The experts, their roles and modality weights, their measured use, and how much of the score they carry."""
+    """The experts, their roles and modality weights, and what was measured of them at export.
+
+    That is how much they are used, how much of the score they carry, how far explanations hold, and how much of the
+    exact answers is among the candidates, for every steering too.
+    """
     manifest = served.manifest
-    use = manifest.routing.get("experts")
-    by_name = use if isinstance(use, dict) else {}
+    measured = {name: values for name, values in manifest.routing.items() if isinstance(values, dict)}
     return {
         "snapshot": served.id,
         "model": manifest.model,
         "top_k": manifest.top_k_experts or None,
         "routed_variance_share": manifest.routed_variance_share,
-        "experts": [{**vars(head), "use": by_name.get(head.name)} for head in served.terms],
+        "experts": [
+            {**vars(head), "use": {name: values[head.name] for name, values in measured.items() if head.name in values}}
+            for head in served.terms
+        ],
         "routing": manifest.routing,
+        "explanation": served.faithfulness(),
+        "candidates": manifest.candidates.model_dump(mode="json"),
     }
 
 

@@ -18,8 +18,8 @@ class Expert(Document):
     """What part it plays."""
     modalities: dict[str, float]
     """The shares of the modalities in it."""
-    use: dict[str, Any] | None = None
-    """How much it was measured to be used at export."""
+    use: Annotated[dict[str, float], Field(examples=[{"share_of_pairs": 0.41, "mean_weight": 0.2}])]
+    """How much it was measured to be used at export: its entries in `routing`."""
 
 
 class Experts(Document):
@@ -37,6 +37,11 @@ class Experts(Document):
     """The terms, in the model's order."""
     routing: dict[str, Any]
     """The routing's measurements at export."""
+    explanation: dict[str, Any]
+    """How well explanations were measured to hold: amounts against the model run again without a modality, roles
+    checked, planted drivers recovered; empty where nothing was measured."""
+    candidates: dict[str, Any]
+    """From how many candidates answers are drawn, steered ones too, and how much of the exact top 20 is in them."""
 
 
 class ItemInfo(Document):

@@ -8,6 +8,7 @@ import pytest
 
 from model_store.store import Store
 from service.recall import Recall
+from service.served import ServedSnapshot
 from tests.support.service_client import ServiceClient, in_process, promoted
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
@@ -123,3 +124,15 @@ async def test_explanation_survives_any_number_of_swaps_and_the_snapshot_itself(
         assert (found["experts"], found["because"]) == (item["experts"], None)
         params = {"recommendation_id": popular["recommendation_id"], "item": popular["items"][0]["item"]}
         assert (await client.json("/explain", **params))["because"] == []
+
+
+async def test_experts_state_what_was_measured_of_them(client: ServiceClient, served: ServedSnapshot) -> None:
+    found = await client.json("/experts")
+    assert [expert["name"] for expert in found["experts"]] == [term.name for term in served.terms]
+    by_name = {expert["name"]: expert["use"] for expert in found["experts"]}
+    assert by_name["dominant-behaviour"] == {"mean_weight": 0.7, "share_of_pairs": 0.9}
+    assert by_name["item-item"] == {}
+    assert found["explanation"] == served.manifest.explanation != {}
+    assert found["candidates"]["recall"] == {"recall@20": 1.0}
+    assert found["candidates"]["steered_depth"] == served.manifest.candidates.steered_depth != {}
+    assert found["routed_variance_share"] == 0.5

@@ -101,10 +101,11 @@ def write_tiny_pair_snapshot(
         ),
         top_k_experts=top_k_experts,
         history_cap=history_cap,
-        candidates=Candidates(depth=depth or n_items, recall={"recall@20": 1.0}),
+        candidates=Candidates(depth=depth or n_items, recall={"recall@20": 1.0}, steered_depth={"visual:2": n_items}),
         metrics={"test": {"recall@20": 0.1}},
         explanation={"spearman": 0.9},
         routed_variance_share=0.5,
+        routing={"users_measured": 3.0, "mean_weight": {EXPERTS[0]: 0.7}, "share_of_pairs": {EXPERTS[0]: 0.9}},
         item_item=dict(item_item_facts or {}),
         training=Training(seed=seed),
     )
