@@ -21,6 +21,7 @@ from service.settings import Settings
 log = logging.getLogger("magnet.limiting")
 TIMEOUT_SECONDS = 0.25
 """How long one request waits for the shared counter."""
+CLOCK_STEP_SECONDS = 1.0
 PAUSE_SECONDS = 5.0
 """For how long a counter that did not answer is not asked again."""
 
@@ -33,6 +34,7 @@ class Limiting:
         self._rate: RateLimitItem = parse(rate)
         self._limiter = MovingWindowRateLimiter(_storage(settings))
         self._unavailable_until = 0.0
+        self._latest = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -49,7 +51,11 @@ class Limiting:
         if time.monotonic() < self._unavailable_until:
             return None
         caller = _caller(scope)
+        now = time.time()
         try:
+            if now < self._latest - CLOCK_STEP_SECONDS:  # else calls of a time to come count until it comes
+                await self._limiter.storage.reset()
+            self._latest = now
             if await self._limiter.hit(self._rate, caller):
                 return None
             window = await self._limiter.get_window_stats(self._rate, caller)
@@ -57,7 +63,7 @@ class Limiting:
             log.warning("rates are not limited while their counter is unavailable: %s", error)
             self._unavailable_until = time.monotonic() + PAUSE_SECONDS
             return None
-        return max(window.reset_time - time.time(), 1.0)
+        return max(window.reset_time - now, 1.0)
 
 
 def _storage(settings: Settings) -> Storage:
