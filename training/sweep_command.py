@@ -9,8 +9,11 @@ from rich.console import Console
 
 from training import pipeline
 from training.config import ConfigError, model_settings, put_together
+from training.evaluation.protocol import CUTOFFS
 from training.fit.run import Run
 from training.models.registry import recipe_for
+
+METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg") for k in CUTOFFS)
 
 
 @click.command()
@@ -62,6 +65,8 @@ def sweep(
 
     base = put_together(config_file, overrides, {"data": data, "model": model})
     space = read_space(space_file)
+    if metric not in METRICS:
+        raise ConfigError(f"expected a metric out of {', '.join(METRICS)}, found {metric!r}")
     for corner in ("low", "high"):
         edge = {name: d.choices[0] if d.choices else getattr(d, corner) for name, d in space.items()}
         model_settings(recipe_for(base.model).config_type, configured(base, edge).settings)

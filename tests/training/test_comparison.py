@@ -81,6 +81,29 @@ def test_groups_that_nobody_is_in_are_left_out(tmp_path: Path, recall: np.ndarra
     assert [(entry.group, entry.verdict) for entry in found] == [("tail", "not shown")]
 
 
+def test_a_group_may_have_other_users_under_every_seed(tmp_path: Path, recall: np.ndarray) -> None:
+    """A split that is drawn by the seed also draws who has a positive in the tail."""
+    runs, wins = [], {0: 0.3, 1: 0.1}
+    for seed, win in wins.items():
+        for model, gain in (("magnet", win), ("ease", 0.0)):
+            directory = write_run(tmp_path / f"{model}{seed}", model, recall + gain, seed=seed, split="random")
+            overall = load_per_user(directory)["test"][OVERALL]
+            rows = overall.user_rows[seed::3]
+            tail = UserMetrics(rows, {name: values[seed::3] for name, values in overall.values.items()})
+            evaluation = Evaluation("test", overall, {"tail": tail}, {}, np.zeros((N, 50), np.int32))
+            save_per_user(directory, {"test": evaluation})
+            runs.append(directory)
+    models = read_runs(sorted(runs, key=lambda run: run.name, reverse=True))
+    (found,) = differences(models, part="test", metrics=["recall@20"], groups=["tail"])
+    members = {seed: len(range(seed, N, 3)) for seed in wins}
+    assert found.paired.users == sum(members.values())
+    expected = sum(members[seed] * win for seed, win in wins.items()) / sum(members.values())
+    assert found.paired.mean == pytest.approx(expected)
+    per_seed = [(recall[seed::3] + win).mean() for seed, win in wins.items()]
+    table = means_table(models, part="test", metrics=["recall@20"], groups=["tail"])
+    assert f"| magnet, tail | 2 | {sum(members.values())} | {np.mean(per_seed):.4f} ± " in table
+
+
 def test_settings_apart_from_the_seed_make_another_model(tmp_path: Path, recall: np.ndarray) -> None:
     runs = [write_run(tmp_path / name, "ease", recall) for name in ("plain", "tuned")]
     config = RunConfig(data=Path("baby"), model="ease", settings={"reg": 5.0})

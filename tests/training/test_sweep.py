@@ -6,8 +6,10 @@ from typing import Any
 
 import optuna
 import pytest
+from click.testing import CliRunner
 
 from tests.support.tiny_dataset import tiny_dataset, write_dataset
+from training.cli import main
 from training.config import ConfigError, RunConfig, read_run_config, write_run_config
 from training.evaluation.protocol import evaluate
 from training.fit.run import Run
@@ -108,3 +110,19 @@ def test_integers_stay_integers(tmp_path: Path) -> None:
     values = {name: dimension.suggest(trial, name) for name, dimension in space.items()}  # type: ignore[arg-type]
     assert values == {"settings.layers": 2, "settings.reg": 0.5}
     assert isinstance(values["settings.layers"], int)
+
+
+def test_the_command_searches_and_says_which_metrics_there_are(base: RunConfig, tmp_path: Path) -> None:
+    space, out = tmp_path / "space.toml", tmp_path / "sweep"
+    space.write_text('["settings.reg"]\nchoices = [30.0]\n')
+    arguments = ["sweep", "--data", str(base.data), "--model", "ease", "--space", str(space), "--out", str(out)]
+    refused = CliRunner().invoke(main, [*arguments, "--metric", "recall@7"])
+    assert refused.exit_code == 2
+    assert "recall@10" in refused.stderr
+    assert not out.exists()
+    answer = CliRunner().invoke(main, [*arguments, "--trials", "1", "--metric", "ndcg@10"])
+    assert answer.exit_code == 0, answer.output
+    best = read_run_config(Path(answer.stdout.strip()))
+    assert best.settings == {"reg": 30.0}
+    measured = json.loads((trial_directory(out, 0) / "valid.json").read_text())
+    assert open_study(out).best_value == measured["ndcg@10"]
