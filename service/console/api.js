@@ -19,17 +19,37 @@ export const key = {
 const id = encodeURIComponent;
 
 export const api = {
-  users: (query, signal) => json("/users", { query, limit: 12 }, { signal }),
+  users: (query, signal) => json("/users", { query, limit: 8 }, { signal }),
   items: (query, limit, signal) => json("/items", { query, limit }, { signal }),
-  user: (user) => json(`/users/${id(user)}`),
+  user: (user, signal) => json(`/users/${id(user)}`, {}, { signal }),
   item: (item) => json(`/items/${id(item)}`),
   recommend: (user, wish, signal) => json(`/recommend/${id(user)}`, wish, { signal }),
+  next: (link, signal) => json(link, {}, { signal }),
   similar: (item, by) => json(`/similar/${id(item)}`, { by }),
   explain: (pair) => json("/explain", pair),
+  profile: (user) => json(`/explain/${id(user)}`),
   experts: () => json("/experts"),
   snapshot: () => json("/snapshot"),
+  snapshots: () => json("/snapshots"),
+  document: (name) => send(`/snapshot/${id(name)}`),
   rollback: (adminKey) => json("/admin/rollback", {}, { method: "POST", headers: credentials(adminKey) }),
+  activate: (adminKey, snapshot) =>
+    json("/admin/activate", {}, {
+      method: "POST",
+      headers: { ...credentials(adminKey), "Content-Type": "application/json" },
+      body: JSON.stringify({ snapshot }),
+    }),
 };
+
+/** What `call` gives, or `otherwise` where the service does not know what was asked for. */
+export async function known(call, otherwise) {
+  try {
+    return await call;
+  } catch (error) {
+    if (error.status === 404) return otherwise;
+    throw error;
+  }
+}
 
 /** An address for the picture, fetched with the key where there is one: an image element sends no headers. */
 export async function picture(hash) {

@@ -4,38 +4,53 @@ import { el, signed } from "./dom.js";
 
 const COLOURS = 12;
 
-/** How far bars reach on either side of zero, so that those of one list can be compared. */
-export function reach(lists) {
-  const side = (sign) => Math.max(0, ...lists.map((parts) => sum(parts.filter(({ amount }) => amount * sign > 0))));
-  return { negative: side(-1), positive: side(1) };
+/** One bar of `parts` ({name, amount, colour}), as long as the scale of what it stands in says (see `scaled`). */
+export function bar(parts, label) {
+  const text = parts.map(({ name, amount }) => `${name} ${signed(amount)}`).join(", ");
+  const side = (sign) => {
+    const on = parts.filter(({ amount }) => amount * sign > 0);
+    return el("span", { class: sign < 0 ? "negative" : "positive" }, on.map(segment));
+  };
+  return el("span", { class: "bar", role: "img", "aria-label": `${label}: ${text}` }, side(-1), side(1));
 }
 
-/** One bar of `parts` ({name, amount, colour}), whose amounts add up to what it stands for. */
-export function bar(parts, { negative, positive }, label) {
-  const width = negative + positive || 1;
-  const text = parts.map(({ name, amount }) => `${name} ${signed(amount)}`).join(", ");
-  const half = (sign, size) => {
-    const side = el("span", { class: sign < 0 ? "negative" : "positive" });
-    side.style.width = `${(100 * size) / width}%`;
-    for (const part of parts.filter(({ amount }) => amount * sign > 0)) {
-      const segment = el("span", { class: `segment ${part.colour}`, title: `${part.name} ${signed(part.amount)}` });
-      segment.style.width = `${(100 * Math.abs(part.amount)) / size}%`;
-      side.append(segment);
-    }
-    return side;
-  };
-  return el("span", { class: "bar", role: "img", "aria-label": `${label}: ${text}` }, half(-1, negative), half(1, positive));
+function segment({ name, amount, colour }) {
+  const node = el("span", { class: `segment ${colour}`, title: `${name} ${signed(amount)}` });
+  node.style.setProperty("--amount", Math.abs(amount));
+  return node;
+}
+
+/** Give the bars inside `node` one scale, wide enough for every list of parts in `lists`. */
+export function scaled(node, lists) {
+  const reach = (sign) => Math.max(0, ...lists.map((parts) => sum(parts.filter(({ amount }) => amount * sign > 0))));
+  node.classList.toggle("signed", reach(-1) > 0);
+  node.style.setProperty("--below", reach(-1));
+  node.style.setProperty("--above", reach(1) || 1e-9);
+  return node;
+}
+
+/** One large bar with its legend, the amounts written out. */
+export function chart(parts, label, write = signed) {
+  const named = parts.map((part) => ({ ...part, note: write(part.amount) }));
+  return scaled(el("div", { class: "tall" }, bar(parts, label), legend(named, label)), [parts]);
 }
 
 export function legend(entries, label) {
-  const shown = entries.map(({ name, colour }) => el("li", {}, el("span", { class: `swatch ${colour}` }), name));
-  return el("ul", { class: "legend", "aria-label": label }, shown);
+  const line = ({ name, colour, note }) =>
+    el("li", {}, el("span", { class: `swatch ${colour}` }), name, note ? el("span", { class: "note" }, note) : null);
+  return el("ul", { class: "legend", "aria-label": label }, entries.map(line));
 }
 
-/** A palette that gives every name of a model its colour, the same in every view. */
-export function palette(names, prefix) {
-  const places = new Map(names.map((name, place) => [name, `${prefix}-${place % COLOURS}`]));
-  return (name) => places.get(name) ?? `${prefix}-0`;
+/** A palette that gives every name its colour, the same in every view; terms begin at 0, modalities at 1. */
+export function palette(names, first) {
+  const places = new Map(names.map((name, place) => [name, `colour-${(place + first) % COLOURS}`]));
+  return (name) => places.get(name) ?? "colour-0";
+}
+
+/** The palettes of a model, from its manifest. */
+export function palettes(manifest) {
+  const names = (list) => list.map(({ name }) => name);
+  return { term: palette(names(manifest.terms), 0), modality: palette(names(manifest.modalities), 1) };
 }
 
 /** The terms of a score as parts of a bar. */

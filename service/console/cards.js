@@ -3,41 +3,53 @@
 import { picture } from "./api.js";
 import { address, el } from "./dom.js";
 
-/** A list of cards; `more(item)` gives what stands below each title. */
-export function cards(items, { label, small = false, more = () => [] }) {
-  const entries = items.map((item) => el("li", { class: "card" }, heading(item), more(item)));
-  return el("ul", { class: small ? "cards small" : "cards", "aria-label": label }, entries);
+/** A list of cards; `more(item)` gives what stands below each title, `badge(item)` what stands on the picture. */
+export function cards(items, { label, small = false, more, badge }) {
+  return el("ul", { class: small ? "cards small" : "cards", "aria-label": label }, items.map((item) => card(item, more, badge)));
+}
+
+export function card(item, more = () => [], badge = () => null) {
+  return el("li", { class: "card" }, heading(item, badge(item)), more(item));
 }
 
 /** Picture and title; both lead to what is like the item. */
-export function heading(item) {
-  return el("a", { class: "heading", href: address("similar", { item: item.item }) }, image(item), title(item));
+export function heading(item, badge = null) {
+  const frame = image(item);
+  if (badge) frame.append(badge);
+  return el("a", { class: "heading", href: address("similar", { item: item.item }) }, frame, title(item));
 }
 
 export function title(item) {
   return el("span", { class: "title" }, item.title || item.item);
 }
 
-/** The picture, which is decoration beside the title; a placeholder with an initial where there is none. */
+/** The picture, which is decoration beside the title; a placeholder with initials where there is none. */
 export function image(item) {
-  const frame = el("span", { class: "picture", "aria-hidden": "true" }, initial(item));
+  const frame = el("span", { class: `picture tint-${tint(item.item)}`, "aria-hidden": "true" }, el("span", { class: "initial" }, initials(item)));
   if (item.image) load(frame, item.image);
   return frame;
 }
 
 async function load(frame, hash) {
-  const img = el("img", { alt: "", loading: "lazy", decoding: "async", width: 128, height: 128 });
+  const img = el("img", { alt: "", decoding: "async", width: 128, height: 128 });
   try {
     const source = await picture(hash);
-    img.addEventListener("load", () => source.startsWith("blob:") && URL.revokeObjectURL(source));
-    img.addEventListener("error", () => img.remove());
+    img.addEventListener("load", () => {
+      frame.append(img);
+      if (source.startsWith("blob:")) URL.revokeObjectURL(source);
+    });
     img.src = source;
-    frame.append(img);
   } catch {
     // The placeholder stays.
   }
 }
 
-function initial(item) {
-  return [...(item.title || item.item)][0].toUpperCase();
+function initials({ title, item }) {
+  const words = (title || item).split(/\s+/).filter((word) => /^[\p{L}\p{N}]/u.test(word)).slice(0, 2);
+  return words.map((word) => [...word][0].toUpperCase()).join("") || "·";
+}
+
+/** One of six quiet colours, always the same for an id, so that items without pictures can be told apart. */
+function tint(text) {
+  return [...text].reduce((total, letter) => (total * 31 + letter.codePointAt(0)) % 997, 7) % 6;
 }

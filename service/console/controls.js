@@ -15,7 +15,9 @@ export function controls({ modalities, categories, values, changed }) {
     return [...steer, ...diverse, ...(category?.input.value ? [["category", category.input.value]] : [])];
   }
   function tell() {
-    changed(wish());
+    const wished = wish();
+    button.disabled = !wished.length;
+    changed(wished);
   }
   function reset() {
     for (const { input, neutral, show } of [...sliders, diversity]) {
@@ -23,12 +25,13 @@ export function controls({ modalities, categories, values, changed }) {
       show();
     }
     if (category) category.input.value = "";
+    sliders[0].input.focus();
     tell();
   }
 
-  const button = el("button", { type: "button", click: reset }, "Reset");
+  const button = el("button", { type: "button", class: "plain", click: reset, disabled: !wish().length }, "Reset");
   const nodes = [...sliders, diversity, ...(category ? [category] : [])].map(({ node }) => node);
-  return { wish, node: el("fieldset", { class: "controls" }, el("legend", {}, "Steer"), nodes, button) };
+  return { wish, node: el("section", { class: "controls panel", role: "group", "aria-label": "Steer" }, el("h2", {}, "Steer"), nodes, button) };
 }
 
 function slider(name, max, neutral, value, tell) {

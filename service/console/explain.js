@@ -1,24 +1,29 @@
 // One pair in full: terms, modality amounts, the history behind it, and how far such explanations hold.
 
-import { api } from "./api.js";
-import { bar, legend, mix, palette, reach, terms } from "./bars.js";
-import { heading } from "./cards.js";
-import { address, el, facts, signed, table } from "./dom.js";
+import { api, known } from "./api.js";
+import { bar, chart, mix, palettes, scaled, terms } from "./bars.js";
+import { image, title } from "./cards.js";
+import { address, el, facts, number, percent, signed, table } from "./dom.js";
+
+const WHOLE = [[{ amount: 1 }]];
 
 export async function explain(values) {
-  const [found, model] = await Promise.all([pair(Object.fromEntries(values)), api.snapshot()]);
-  const colour = palette(model.manifest.terms.map(({ name }) => name), "term");
-  const modality = palette(model.manifest.modalities.map(({ name }) => name), "modality");
+  const [found, { manifest }] = await Promise.all([pair(Object.fromEntries(values)), api.snapshot()]);
+  const past = found.user === null ? [] : (await known(api.user(found.user), { history: [] })).history;
+  const { term, modality } = palettes(manifest);
+  const parts = terms(found.experts, term);
   return {
     title: `Why ${found.title || found.item}?`,
     nodes: [
-      el("div", { class: "subject" }, heading(found), summary(found)),
-      ...chart("What each expert contributed", found, terms(found.experts, colour)),
-      experts(found.experts),
-      ...chart("What each modality contributed", found, mix(found.modality_amounts, modality)),
-      history(found.because),
+      el("div", { class: "subject" }, subject(found), summary(found, parts)),
+      el("h2", {}, "What each expert contributed"),
+      chart(parts, "Terms of the score"),
+      experts(found.experts, term, modality),
+      el("h2", {}, "What each modality contributed"),
+      chart(mix(found.modality_amounts, modality), "Amounts by modality"),
+      ...history(found.because, new Map(past.map((item) => [item.item, item]))),
       el("h2", {}, "How far such explanations hold"),
-      facts(found.faithfulness),
+      el("div", { class: "panel" }, ...faithfulness(found.faithfulness)),
     ],
   };
 }
@@ -34,49 +39,62 @@ async function pair({ recommendation_id, item, user }) {
   }
 }
 
-function summary(found) {
+function subject(found) {
+  const frame = image(found);
+  frame.setAttribute("aria-hidden", "false");
+  return el("a", { class: "heading", href: address("similar", { item: found.item }), "aria-label": `What is like ${found.title || found.item}` }, frame);
+}
+
+function summary(found, parts) {
   const origin = found.recommendation_id ? "as it was recommended" : "computed now, without steering";
   const asker = found.user === null ? "a session" : el("a", { href: address("user", { user: found.user }) }, found.user);
-  const inferred = found.inferred?.length ? el("p", {}, `Inferred from similar items: ${found.inferred.join(", ")}.`) : null;
-  const line = el("p", {}, `Score ${found.score.toFixed(3)} for `, asker, `, ${found.strategy}, ${origin}.`);
-  return el("div", {}, line, inferred);
+  const whole = parts.reduce((total, { amount }) => total + Math.abs(amount), 0) || 1;
+  const strongest = [...parts].sort((a, b) => Math.abs(b.amount) - Math.abs(a.amount)).slice(0, 2);
+  const lead = strongest.map(({ name, amount }) => `${percent(Math.abs(amount) / whole)} from ${name}`).join(", ");
+  return el(
+    "div",
+    {},
+    el("p", { class: "score" }, found.score.toFixed(3)),
+    el("p", {}, "for ", asker, ` · ${found.strategy} · ${origin}`),
+    parts.length > 1 ? el("p", {}, `${lead}.`) : null,
+    found.inferred?.length ? el("p", {}, `Inferred from similar items: ${found.inferred.join(", ")}.`) : null,
+  );
 }
 
-function chart(name, found, parts) {
-  const label = `Score ${found.score.toFixed(3)}`;
-  return [el("h2", {}, name), el("div", { class: "tall" }, bar(parts, reach([parts]), label)), legend(parts.map(amount), name)];
-}
-
-function amount(part) {
-  return { ...part, name: `${part.name} ${signed(part.amount)}` };
-}
-
-function experts(entries) {
-  const modalities = [...new Set(entries.flatMap((entry) => Object.keys(entry.modalities)))];
+function experts(entries, term, modality) {
   const rows = entries.map((entry) => [
-    entry.name,
+    el("span", { class: "line" }, el("span", { class: `swatch ${term(entry.name)}` }), entry.name),
     entry.role,
+    bar(mix(entry.modalities, modality), `Modalities of ${entry.name}`),
     entry.weight,
     signed(entry.contribution),
-    ...modalities.map((name) => entry.modalities[name] ?? null),
   ]);
-  const head = ["expert", "role", "router's weight", "contribution", ...modalities.map((name) => `share of ${name}`)];
-  return table("Terms of the score", head, rows);
+  const drawn = table("Terms of the score", ["expert", "role", "looks at", "router's weight", "contribution"], rows);
+  return scaled(drawn, WHOLE);
 }
 
-function history(because) {
-  if (!because.length) return el("p", {}, "No history stands behind this score.");
+function history(because, past) {
+  const head = el("h2", {}, "The history behind it");
+  if (!because?.length) return [head, el("p", { class: "notice" }, "No history stands behind this score.")];
+  const part = (entry) => [{ name: "amount", amount: entry.amount, colour: "colour-1" }];
   const rows = because.map((entry) => [
-    el("a", { href: address("similar", { item: entry.item }) }, entry.title || entry.item),
+    el("a", { class: "line", href: address("similar", { item: entry.item }) }, image(past.get(entry.item) ?? entry), title(entry)),
+    bar(part(entry), entry.title || entry.item),
     signed(entry.amount),
     signed(entry.exact),
     signed(entry.attributed),
   ]);
-  return el(
-    "section",
-    {},
-    el("h2", {}, "The history behind it"),
-    el("p", { class: "quiet" }, "Exact is where the score is linear in the history; the rest is attributed. Steering is left out."),
-    table("Items of the history, strongest first", ["item", "amount", "exact", "attributed"], rows),
-  );
+  const drawn = table("Items of the history, strongest first", ["item", "", "amount", "exact", "attributed"], rows);
+  const note = "Exact is where the score is linear in the history; the rest is attributed. Steering is left out.";
+  return [head, el("p", { class: "quiet" }, note), scaled(drawn, because.map(part))];
+}
+
+/** What was measured about explanations: a sentence where the truth is known, and all of it on demand. */
+export function faithfulness(measured) {
+  const { recovery } = measured;
+  const sentence = recovery
+    ? `Planted truth: the largest amount names what drives a person's choices for ${percent(recovery.whole)} of ${number(recovery.users)} people (chance ${percent(recovery.chance)}).`
+    : "Amounts add up to the score exactly. How far they agree with a model that has to do without a modality is measured at export, where the data allow it.";
+  const all = Object.keys(measured).length ? el("details", {}, el("summary", {}, "All measurements"), facts(measured)) : null;
+  return [el("p", {}, sentence), all].filter(Boolean);
 }

@@ -51,13 +51,15 @@ function askForKey() {
   };
   const known = key.get() ? "The service does not accept the key it was given." : "The service wants an API key.";
   const note = el("p", {}, `${known} It is kept until this tab closes.`);
-  const form = el("form", { submit: keep }, el("label", { for: "key" }, "API key"), field, el("button", {}, "Continue"));
+  const form = el("form", { class: "inline", submit: keep }, el("label", { for: "key" }, "API key"), field, el("button", {}, "Continue"));
   return { title: "Key needed", nodes: [note, form] };
 }
 
 function failure(error) {
   const again = el("button", { type: "button", click: show }, "Try again");
-  return { title: "This did not work", nodes: [el("p", { role: "alert" }, error.message), again] };
+  const begin = el("a", { class: "button plain", href: "#/" }, "Find somebody");
+  const title = error.status === 404 || !error.status ? "Not here" : "This did not work";
+  return { title, nodes: [el("p", { role: "alert", class: "notice" }, error.message), el("p", { class: "actions" }, again, begin)] };
 }
 
 forget.addEventListener("click", () => {

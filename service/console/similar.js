@@ -12,10 +12,10 @@ export async function similar(values) {
   const links = ways.map((way) =>
     el("a", { href: address("similar", { item, by: way }), "aria-current": way === by ? "page" : null }, way),
   );
-  const more = (entry) => el("span", { class: "foot" }, `similarity ${entry.similarity.toFixed(3)}`);
+  const more = (entry) => el("span", { class: "foot" }, el("span", {}, "similarity"), el("span", {}, entry.similarity.toFixed(3)));
   const list = found.items.length
     ? cards(found.items, { label: `Similar items, ${by}`, more })
-    : el("p", {}, `Nothing to compare by ${by}.`);
+    : el("p", { class: "notice" }, `Nothing to compare: this item has no ${by} evidence.`);
   return {
     title: known.title || known.item,
     nodes: [
@@ -29,11 +29,17 @@ export async function similar(values) {
 
 function details(known) {
   const has = Object.entries(known.modalities).filter(([, present]) => present).map(([name]) => name);
+  const field = el("input", { id: "asker", type: "search", autocomplete: "off", required: true, placeholder: "A user id" });
+  const ask = (event) => {
+    event.preventDefault();
+    location.hash = address("explain", { user: field.value.trim(), item: known.item });
+  };
   return el(
     "div",
     {},
     el("p", { class: "quiet" }, [known.item, ...known.categories].join(" · ")),
     known.description ? el("p", {}, known.description) : null,
     el("p", { class: "quiet" }, `${number(known.interactions)} interactions · known by ${has.join(", ") || "nothing"}`),
+    el("form", { class: "inline", submit: ask }, el("label", { for: "asker" }, "How does it score for"), field, el("button", { class: "plain" }, "Explain")),
   );
 }

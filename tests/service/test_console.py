@@ -17,7 +17,9 @@ pytestmark = pytest.mark.anyio
 
 FOLDER = layout.ROOT / "service" / "console"
 SCRIPTS = sorted(name for name in FILES if name.endswith(".js"))
+PAGES = sorted(name for name in FILES if name.endswith(".html"))
 MAX_LINES = 200
+SVG = "http://www.w3.org/2000/svg"  # a name, which no browser asks for
 # What turns text into markup or code; names of items and users must stay text.
 MARKUP = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|\beval\b|new Function")
 
@@ -54,8 +56,17 @@ async def test_the_page_is_served_under_a_strict_policy(client: ServiceClient) -
     assert page.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_the_page_has_nothing_inline_and_nothing_from_elsewhere() -> None:
-    page = Page(FILES["index.html"].decode())
+async def test_only_the_frame_of_the_report_may_have_style_inside(client: ServiceClient) -> None:
+    policy = (await client.get("/console/report.html")).headers["content-security-policy"]
+    assert "style-src 'self' 'unsafe-inline'" in policy
+    assert "frame-src blob:" in policy
+    assert "script-src" not in policy, "default-src lets nothing inline run"
+    assert '"iframe", { sandbox: "allow-same-origin"' in FILES["report.js"].decode(), "a frame that may run nothing"
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_pages_have_nothing_inline_and_nothing_from_elsewhere(name: str) -> None:
+    page = Page(FILES[name].decode())
     inline = [name for _, given in page.elements for name in given if name.startswith("on") or name == "style"]
     assert inline == []
     assert not any(tag == "style" for tag, _ in page.elements)
@@ -65,9 +76,13 @@ async def test_the_page_has_nothing_inline_and_nothing_from_elsewhere() -> None:
 
 
 async def test_everything_the_page_and_its_modules_name_is_served(client: ServiceClient) -> None:
-    named = {value for value in Page(FILES["index.html"].decode()).addresses() if value.startswith("/console/")}
+    named = {
+        value for name in PAGES for value in Page(FILES[name].decode()).addresses() if value.startswith("/console/")
+    }
     for script in SCRIPTS:
-        named |= {f"/console/{name}" for name in re.findall(r'from "\./([^"]+)"', FILES[script].decode())}
+        named |= {
+            f"/console/{name}" for name in re.findall(r'(?:from "\./|"/console/)([^"]+)"', FILES[script].decode())
+        }
     assert named == {f"/console/{name}" for name in FILES if name != "index.html"}
     for path in named:
         assert (await client.get(path)).status_code == 200, path
@@ -98,7 +113,8 @@ async def test_modules_are_small_and_make_no_markup_from_text(script: str) -> No
     source = FILES[script].decode()
     assert source.count("\n") < MAX_LINES
     assert MARKUP.findall(source) == []
-    assert not re.search(r"https?:|//[a-z]+\.", source), "a request to elsewhere"
+    addresses = source.replace(SVG, "")
+    assert not re.search(r"https?:|//[a-z]+\.", addresses), "a request to elsewhere"
 
 
 async def test_the_console_calls_only_what_the_interface_has(client: ServiceClient) -> None:

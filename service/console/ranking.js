@@ -1,0 +1,100 @@
+// The recommendations of one user: cards with what every expert contributed, page by page, and how steering moved them.
+
+import { api } from "./api.js";
+import { bar, legend, scaled, terms } from "./bars.js";
+import { card } from "./cards.js";
+import { address, el, number } from "./dom.js";
+
+const UNSTEERED_PLACES = 200;
+
+export function ranking(userId, colour) {
+  const status = el("p", { role: "status", class: "quiet" });
+  const names = el("div", { class: "names" });
+  const list = el("ul", { class: "cards", "aria-label": "Recommendations, best first" });
+  const more = el("button", { type: "button", class: "plain", click: () => quietly(grow) }, "Show more");
+  let asking = new AbortController();
+  let usual = null;
+  let shown = { items: [], next: null };
+
+  /** Rank anew, as wished. */
+  async function rank(wish) {
+    asking.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    const [answer] = await Promise.all([api.recommend(userId, wish, signal), wish.length ? places(signal) : null]);
+    if (signal.aborted) return;
+    shown = { items: [], next: null, steered: wish.length > 0 };
+    list.replaceChildren();
+    status.textContent = answer.items.length ? summary(answer) : "No item is left to recommend.";
+    append(answer);
+  }
+
+  /** The next page, from the same snapshot and state. */
+  async function grow() {
+    const answer = await api.next(shown.next, asking.signal);
+    const first = list.children.length;
+    append(answer);
+    list.children[first]?.querySelector("a").focus();
+  }
+
+  function append(answer) {
+    shown.items.push(...answer.items);
+    shown.next = answer.next;
+    more.hidden = !answer.next;
+    const lists = shown.items.map((item) => terms(item.experts, colour));
+    const seen = new Map(lists.flat().map((part) => [part.name, part]));
+    names.replaceChildren(...(seen.size ? [legend([...seen.values()], "Experts")] : []));
+    list.append(...answer.items.map((item) => entry(item, answer.recommendation_id)));
+    scaled(list, lists);
+  }
+
+  function entry(item, recommendation) {
+    const why = { recommendation_id: recommendation, item: item.item, user: userId };
+    const below = () => [
+      bar(terms(item.experts, colour), `Score ${item.score.toFixed(3)}`),
+      el(
+        "span",
+        { class: "foot" },
+        el("span", {}, item.score.toFixed(3)),
+        shown.steered ? moved(item) : null,
+        el("a", { href: address("explain", why), "aria-label": `Why ${item.title || item.item}?` }, "Why?"),
+      ),
+    ];
+    return card(item, below, () => el("span", { class: "rank" }, number(item.rank)));
+  }
+
+  /** Where an item stood before anything was steered. */
+  function moved(item) {
+    const before = usual.get(item.item);
+    if (before === item.rank) return null;
+    const up = before === undefined || before > item.rank;
+    const text = before === undefined ? "new" : `${up ? "↑" : "↓"} ${Math.abs(before - item.rank)}`;
+    const said = before === undefined ? `not among the first ${UNSTEERED_PLACES} without steering` : `place ${before} without steering`;
+    return el("span", { class: up ? "up" : "down", title: said }, text);
+  }
+
+  async function places(signal) {
+    if (usual) return;
+    const answer = await api.recommend(userId, { k: UNSTEERED_PLACES, explain: "none" }, signal);
+    usual = new Map(answer.items.map((item) => [item.item, item.rank]));
+  }
+
+  async function quietly(action, ...values) {
+    try {
+      await action(...values);
+    } catch (error) {
+      if (error.name !== "AbortError") status.textContent = error.message;
+    }
+  }
+
+  const node = el("section", { class: "ranking" }, el("h2", {}, "Recommendations"), status, names, list, more);
+  return { node, rank, follow: (wish) => quietly(rank, wish) };
+}
+
+function summary(answer) {
+  const parts = [`${number(answer.items.length)} items`, answer.strategy];
+  if (answer.events_used) parts.push(`${number(answer.events_used)} newer events`);
+  if (answer.shortfall) parts.push(answer.shortfall.because);
+  if (answer.degraded.length) parts.push(`degraded: ${answer.degraded.join(", ")}`);
+  return parts.join(" · ");
+}
