@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from training.data.dataset import Dataset
@@ -32,9 +32,8 @@ from training.fit.negatives import NegativeSampler
 from training.graph.content import neighbour_lists
 from training.graph.normalise import symmetric_normalise
 from training.models.embedding.config import ContentConfig
-from training.models.embedding.content import ContentFeatures
+from training.models.embedding.content_network import ContentNetwork
 from training.models.embedding.network import (
-    EmbeddingNetwork,
     Tables,
     Triples,
     Vectors,
@@ -42,7 +41,6 @@ from training.models.embedding.network import (
     bpr_of,
     collaborative_term,
     modality_term,
-    xavier_table,
 )
 from training.models.embedding.phase import TriplesPhase
 from training.models.embedding.recipe import EmbeddingRecipe, Material, seeded
@@ -73,7 +71,7 @@ class EgraConfig(ContentConfig):
     """MGCN's settings; its early stopping is not used."""
 
 
-class EgraNetwork(EmbeddingNetwork):
+class EgraNetwork(ContentNetwork):
     """Free tables over the joined graph, and the modality view beside them."""
 
     def __init__(
@@ -84,11 +82,7 @@ class EgraNetwork(EmbeddingNetwork):
         config: EgraConfig,
         device: torch.device,
     ) -> None:
-        super().__init__()
-        width = config.embedding_size
-        self.users, self.items = xavier_table(train.shape[0], width), xavier_table(train.shape[1], width)
-        self.features = ContentFeatures(dataset.features, trained=config.train_features)
-        self.projections = nn.ModuleList(nn.Linear(d, width) for d in self.features.widths)
+        super().__init__(dataset, config)
         self._config = config
         joined = sparse.block_array([[None, train], [train.T, config.edge_weight * item_graph]], format="csr")
         self._joined = Propagation(symmetric_normalise(sparse.csr_array(joined)), device)
@@ -102,10 +96,6 @@ class EgraNetwork(EmbeddingNetwork):
             hop = self._joined(hop)
             total = total + hop
         return total / (self._config.layers + 1)
-
-    def projected(self) -> list[Tensor]:
-        """z_m (I, D) of each modality."""
-        return [project(table) for project, table in zip(self.projections, self.features, strict=True)]
 
     def forward(self) -> Vectors:
         """Vectors, and both views."""

@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from pydantic import BaseModel, Field
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.data.dataset import Dataset
 from training.fit.losses import bpr_loss
 from training.graph.normalise import symmetric_normalise
 from training.models.embedding.config import ContentConfig
-from training.models.embedding.content import ContentFeatures, directed_knn
+from training.models.embedding.content import directed_knn
+from training.models.embedding.content_network import ContentNetwork
 from training.models.embedding.light_propagation import LightPropagation
-from training.models.embedding.network import EmbeddingNetwork, Tables, Triples, Vectors, as_array, bpr_of, xavier_table
+from training.models.embedding.network import Tables, Triples, Vectors, as_array, bpr_of
 from training.models.embedding.recipe import EmbeddingRecipe, Material
 from training.models.propagation import Propagation
 
@@ -44,15 +45,11 @@ class FreedomConfig(ContentConfig):
     """Share of the user-item edges that an epoch goes without."""
 
 
-class FreedomNetwork(EmbeddingNetwork):
+class FreedomNetwork(ContentNetwork):
     """Free tables, two graphs, projections for the auxiliary loss."""
 
     def __init__(self, train: sparse.csr_array, dataset: Dataset, config: FreedomConfig, device: torch.device) -> None:
-        super().__init__()
-        width = config.embedding_size
-        self.users, self.items = xavier_table(train.shape[0], width), xavier_table(train.shape[1], width)
-        self.features = ContentFeatures(dataset.features, trained=config.train_features)
-        self.projections = nn.ModuleList(nn.Linear(d, width) for d in self.features.widths)
+        super().__init__(dataset, config)
         self._config, self._train, self._device = config, train, device
         self._whole = LightPropagation(train, config.layers, device)
         self._pruned = self._whole

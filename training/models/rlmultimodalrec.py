@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from training.data.dataset import Dataset
 from training.fit.losses import mean_square_norm
 from training.models.embedding.config import ContentConfig
-from training.models.embedding.content import ContentFeatures
+from training.models.embedding.content_network import ContentNetwork
 from training.models.embedding.light_propagation import LightPropagation
 from training.models.embedding.network import (
-    EmbeddingNetwork,
     Tables,
     Triples,
     Vectors,
@@ -31,7 +30,6 @@ from training.models.embedding.network import (
     bpr_of,
     collaborative_term,
     modality_term,
-    xavier_table,
 )
 from training.models.embedding.recipe import EmbeddingRecipe, Material
 
@@ -43,29 +41,24 @@ class RlMultimodalConfig(ContentConfig):
     """Hops on the user-item graph."""
 
 
-class RlMultimodalNetwork(EmbeddingNetwork):
+class RlMultimodalNetwork(ContentNetwork):
     """Free tables, the graph, the gated fusion."""
 
     def __init__(
         self, train: sparse.csr_array, dataset: Dataset, config: RlMultimodalConfig, device: torch.device
     ) -> None:
-        super().__init__()
-        width = config.embedding_size
-        self.users, self.items = xavier_table(train.shape[0], width), xavier_table(train.shape[1], width)
-        self.features = ContentFeatures(dataset.features, trained=config.train_features)
-        count = len(self.features)
-        self.projections = nn.ModuleList(nn.Linear(d, width) for d in self.features.widths)
+        super().__init__(dataset, config)
+        width, count = config.embedding_size, len(self.features)
         self.gate = nn.Linear(count * width, (count - 1) * width) if count > 1 else None
         self._config = config
         self._propagation = LightPropagation(train, config.layers, device)
 
     def gated(self) -> tuple[Tensor, Tensor]:
         """`g` and `z`, both (I, M, D)."""
-        projected = [project(table) for project, table in zip(self.projections, self.features, strict=True)]
-        z = torch.stack(projected, dim=1)
+        z = torch.stack(self.projected(), dim=1)
         if self.gate is None:
             return torch.ones_like(z), z
-        logits = self.gate(z.flatten(1)).unflatten(1, (len(projected) - 1, -1))
+        logits = self.gate(z.flatten(1)).unflatten(1, (z.shape[1] - 1, -1))
         # the last modality's logit is 0: with two modalities this is σ and 1 − σ
         return torch.softmax(torch.cat([logits, torch.zeros_like(z[:, :1])], dim=1), dim=1), z
 

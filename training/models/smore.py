@@ -24,40 +24,28 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from training.data.dataset import Dataset
-from training.models.embedding.config import ContentConfig
-from training.models.embedding.content import ContentFeatures, directed_knn
-from training.models.embedding.light_propagation import LightPropagation
-from training.models.embedding.network import EmbeddingNetwork, Tables, Triples, Vectors, as_array, xavier_table
+from training.models.embedding.content import directed_knn
+from training.models.embedding.content_network import SideViewConfig, SideViewNetwork, gate
+from training.models.embedding.network import Tables, as_array
 from training.models.embedding.recipe import EmbeddingRecipe, Material
-from training.models.mgcn import gate, view_losses
 from training.models.propagation import Propagation
 
 
-class SmoreConfig(ContentConfig):
+class SmoreConfig(SideViewConfig):
     """SMORE's settings."""
 
     layers: int = Field(default=4, ge=0)
     """Hops on the user-item graph."""
-    content_layers: int = Field(default=1, ge=1)
-    """Hops on each item-item graph."""
-    neighbours: int = Field(default=10, ge=1)
-    """k of the item-item graphs, the item itself counted."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the preferences."""
-    alignment: float = Field(default=0.01, ge=0)
-    """Weight of the alignment between side and behaviour view."""
 
 
-class SmoreNetwork(EmbeddingNetwork):
+class SmoreNetwork(SideViewNetwork):
     """Spectral denoising and fusion, views, preferences."""
 
     def __init__(self, train: sparse.csr_array, dataset: Dataset, config: SmoreConfig, device: torch.device) -> None:
-        super().__init__()
-        width = config.embedding_size
-        self.users, self.items = xavier_table(train.shape[0], width), xavier_table(train.shape[1], width)
-        self.features = ContentFeatures(dataset.features, trained=config.train_features)
-        count = len(self.features)
-        self.projections = nn.ModuleList(nn.Linear(d, width) for d in self.features.widths)
+        super().__init__(train, dataset, config, device)
+        width, count = config.embedding_size, len(self.features)
         self.filters = nn.ParameterList(nn.Parameter(torch.randn(width // 2 + 1, 2)) for _ in range(count + 1))
         self.purifiers = nn.ModuleList(gate(width) for _ in range(count + 1))
         self.preferences = nn.ModuleList(gate(width) for _ in range(count + 1))
@@ -65,8 +53,6 @@ class SmoreNetwork(EmbeddingNetwork):
             nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width, bias=False)) for _ in range(count)
         )
         self.dropout = nn.Dropout(config.dropout)
-        self._config = config
-        self._propagation = LightPropagation(train, config.layers, device)
         graphs = [directed_knn(matrix, config.neighbours, weighted=True) for matrix in dataset.features.values()]
         joined = reduce(lambda a, b: sparse.csr_array(a.maximum(b)), graphs)
         self._content = [Propagation(graph, device) for graph in (*graphs, joined)]
@@ -74,8 +60,7 @@ class SmoreNetwork(EmbeddingNetwork):
     def spectra(self) -> list[Tensor]:
         """The denoised features (I, D) of each modality, and the fused ones last."""
         width = self.items.shape[1]
-        projected = [project(table).float() for project, table in zip(self.projections, self.features, strict=True)]
-        spectra = [torch.fft.rfft(table, dim=1, norm="ortho") for table in projected]
+        spectra = [torch.fft.rfft(table.float(), dim=1, norm="ortho") for table in self.projected()]
         fused = reduce(torch.mul, spectra)
         return [
             torch.fft.irfft(spectrum * torch.view_as_complex(kernel), n=width, dim=1, norm="ortho")
@@ -83,29 +68,15 @@ class SmoreNetwork(EmbeddingNetwork):
         ]
 
     def side_parts(self, behaviour: Tensor) -> list[Tensor]:
-        """The side view (U + I, D) as one addend per modality, and the fused view's last."""
-        views = []
-        for spectrum, purify, graph in zip(self.spectra(), self.purifiers, self._content, strict=True):
-            items: Tensor = self.items * purify(spectrum)
-            for _ in range(self._config.content_layers):
-                items = graph(items)
-            views.append(torch.cat([self._propagation.to_users(items), items]))
+        """An addend per modality, and the fused view's last."""
+        views = [
+            self.content_view(purify(spectrum), graph)
+            for spectrum, purify, graph in zip(self.spectra(), self.purifiers, self._content, strict=True)
+        ]
         fused = views[-1]
         attended = [torch.softmax(query(fused), dim=1) * view for query, view in zip(self.queries, views, strict=False)]
         preferences = [self.dropout(prefer(behaviour)) for prefer in self.preferences]
         return [p * view / len(views) for p, view in zip(preferences, (*attended, fused), strict=True)]
-
-    def forward(self) -> Vectors:
-        """Vectors, and the two views that the alignment compares."""
-        behaviour = torch.cat(self._propagation(self.users, self.items))
-        side = torch.stack(self.side_parts(behaviour)).sum(dim=0)
-        n_users = len(self.users)
-        total = behaviour + side
-        return Vectors(total[:n_users], total[n_users:], {"behaviour": behaviour, "side": side})
-
-    def losses(self, batch: Triples, epochs: float) -> dict[str, Tensor]:
-        """As MGCN."""
-        return view_losses(self(), batch, reg=self._config.reg, alignment=self._config.alignment)
 
     def tables(self) -> Tables:
         """Each modality has its addend of the side view and an equal share of the fused one."""
