@@ -1,1 +1,1 @@
-"""Full-ranking evaluation: metrics, strata fixed beforehand, significance. SPEC.md 13."""
+"""Full-ranking evaluation: metrics, strata fixed beforehand, significance."""

@@ -1,4 +1,4 @@
-"""Evaluate a model on the validation or test part of a split: full ranking, strata, catalogue statistics. SPEC.md 13.
+"""Evaluate a model on the validation or test part of a split: full ranking, strata, catalogue statistics.
 
 U users, I items, N evaluated users (those with a positive in the part).
 """

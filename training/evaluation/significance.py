@@ -1,4 +1,4 @@
-"""Is one model better than another? Paired bootstrap over users, Holm's correction over comparisons. SPEC.md 13."""
+"""Is one model better than another? Paired bootstrap over users, Holm's correction over comparisons."""
 
 from __future__ import annotations
 

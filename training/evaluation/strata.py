@@ -1,4 +1,4 @@
-"""The groups of items and users for which results are shown, fixed before any model is fitted. SPEC.md 13.
+"""The groups of items and users for which results are shown, fixed before any model is fitted.
 
 U users, I items. Popularity is the number of training interactions. Groups follow the data's own sizes, no constant is
 fitted to a data set:

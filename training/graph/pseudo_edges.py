@@ -1,7 +1,8 @@
 """Content-induced user–item edges of the augmented view.
 
-U users, I items. SPEC.md 2: `P_uj = Σ_{i∈N(u)} S_ij / √|N(u)|` for `j ∉ N(u)`, the strongest q per user and, for every
-tail item, its strongest q′ users [reported "pseudo-edge dual graph"; form ours]. Pseudo-edges are never positives.
+U users, I items. `P_uj = Σ_{i∈N(u)} S_ij / √|N(u)|` for `j ∉ N(u)`, the strongest q per user and, for every tail item,
+its strongest q′ users. MAGNET's abstract (arXiv 2602.20723) has content-induced edges; this form of them is our choice.
+Pseudo-edges are never positives.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""EASE with a content prior: a linear item–item model in closed form. SPEC.md 6, `item-item` [ours, not MAGNET's].
+"""EASE with a content prior: a linear item–item model in closed form, the term `item-item` [ours, not MAGNET's].
 
 U users, I items, M content modalities, n rows of a block. With the training interactions R, `G = RᵀR`, a content graph
 `S = Σ_m α_m S^m` and regularisation λ, the weights minimise
