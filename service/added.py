@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from model_store.manifest import Manifest
 from model_store.scoring import Because, PairScores, UserState, scorer_for
-from model_store.scoring.base import SparseScores
-from model_store.scoring.item_item import ItemItemTerm
+from model_store.scoring.item_item import ItemItemTerm, no_item_item
 from model_store.snapshot import Snapshot
 from service.new_items import EncodedItem
 
@@ -83,8 +82,9 @@ class AddedItems:
     def _state(self, state: UserState) -> UserState:
         """The same user, with what the history says about the added items."""
         if self._item_item is None:
-            return replace(state, item_item=SparseScores(np.zeros(0, np.int64), np.zeros((0, self.present.shape[1]))))
-        return replace(state, item_item=self._item_item.gather(state.history_rows))
+            return replace(state, item_item=no_item_item(self.present.shape[1]))
+        about_added = self._item_item.gather(state.history_rows)
+        return replace(state, item_item=replace(about_added, typical=state.item_item.typical))
 
 
 def _item_item(snapshot: Snapshot, items: Sequence[EncodedItem]) -> dict[str, NDArray[Any]]:

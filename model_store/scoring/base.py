@@ -19,6 +19,10 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 
+# Standard deviations above the catalogue's mean score at which a user's typical candidate is taken (our choice).
+CANDIDATE_LEVEL = 2.5
+
+
 class Readable(Protocol):
     """What scoring reads: a published `Snapshot`, or a `SnapshotDraft` before publication."""
 
@@ -49,6 +53,19 @@ class SparseScores:
 
     rows: NDArray[np.int64]  # (n,)
     amounts: F64  # (n, M)
+    typical: F64  # (M,) the amounts of the user's typical candidate
+
+    @classmethod
+    def over(cls, n_items: int, rows: NDArray[np.int64], amounts: F64) -> SparseScores:
+        """With the typical candidate of a catalogue of `n_items`.
+
+        That is the expected item given a total `CANDIDATE_LEVEL` standard deviations above the catalogue's mean.
+        """
+        total, count = amounts.sum(axis=1), max(n_items, 1)
+        mean, mean_total = amounts.sum(axis=0) / count, total.sum() / count
+        together = amounts.T @ total / count - mean * mean_total
+        spread = np.sqrt(max(float(total @ total) / count - mean_total**2, 0.0) + 1e-12)
+        return cls(rows, amounts, mean + CANDIDATE_LEVEL / spread * together)
 
     def at(self, item_rows: Rows) -> F64:
         """The amounts of `item_rows` (N,) as (N, M); zero where an item is not listed."""

@@ -24,7 +24,7 @@ class ItemItemTerm:
         starts, stops = self._indptr[history_rows], self._indptr[history_rows + 1]
         lengths = stops - starts
         if lengths.sum() == 0:
-            return SparseScores(np.zeros(0, np.int64), np.zeros((0, self._values.shape[1])))
+            return no_item_item(self._values.shape[1])
         offsets = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
         entries = offsets + np.arange(lengths.sum())
         rows, position = np.unique(self._items[entries], return_inverse=True)
@@ -32,7 +32,7 @@ class ItemItemTerm:
         amounts = np.zeros((len(rows), values.shape[1]))
         for m in range(values.shape[1]):
             amounts[:, m] = np.bincount(position, weights=values[:, m], minlength=len(rows))
-        return SparseScores(rows.astype(np.int64), amounts)
+        return SparseScores.over(len(self._indptr) - 1, rows.astype(np.int64), amounts)
 
     def per_history_item(self, history_rows: NDArray[np.int32], item_row: int) -> NDArray[np.float64]:
         """(n, M): `w B_ji` for each item j of the history, by modality."""
@@ -47,7 +47,7 @@ class ItemItemTerm:
 
 def no_item_item(n_modalities: int) -> SparseScores:
     """The empty sum, for snapshots without the term and users without a history."""
-    return SparseScores(np.zeros(0, np.int64), np.zeros((0, n_modalities)))
+    return SparseScores(np.zeros(0, np.int64), np.zeros((0, n_modalities)), np.zeros(n_modalities))
 
 
 class ItemItemScorer(Scorer):

@@ -3,8 +3,8 @@
 Axes: `I` items, `N` candidates, `n` history length, `E` experts, `M` modalities, `D` width, `W` residual width.
 
     s(u,i)     = Σ_{e ∈ TopK} g_e(u,i) s_e(u,i)
-    s_e(u,i)   = t(u) + κ_e Σ_m ω_em (R_em(u,i) − R_em(u,u*) + B^m(u,i)) + ⟨η_e tanh(u W_e), φ_e(i)⟩
-    R_em(u,i)  = ⟨u, V^m_i − [r_e ≠ ∅] V^{r_e}_i A_{r_e,m}⟩,   t(u) = ⟨u, Σ_m V^m_{u*}⟩
+    s_e(u,i)   = t(u) + κ_e Σ_m ω_em (R_em(u,i) − R_em(u,u*)) + ⟨η_e tanh(u W_e), φ_e(i)⟩
+    R_em(u,i)  = ⟨u, V^m_i − [r_e ≠ ∅] V^{r_e}_i A_{r_e,m}⟩ + B^m(u,i),   t(u) = Σ_m ⟨u, V^m_{u*}⟩ + B^m(u,u*)
     ℓ_e(u,i)   = a_e(u) + c_e(i) + Σ_m γ_em tanh(z_m(u,i) / 3),   g = softmax over the top K of ℓ
 
 `V^m_i` are the parts of the item's vector (their sum is the vector that candidates are retrieved by). A complementary
@@ -22,11 +22,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.scoring.base import F32, F64, Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
+from model_store.scoring.base import (
+    CANDIDATE_LEVEL,
+    F32,
+    F64,
+    Because,
+    PairScores,
+    Readable,
+    Rows,
+    Scorer,
+    SparseScores,
+    UserState,
+)
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
-
-# Standard deviations above the catalogue's mean score at which a user's typical candidate is taken (our choice).
-CANDIDATE_LEVEL = 2.5
 
 
 class PairScorer(Scorer):
@@ -122,13 +130,12 @@ class PairScorer(Scorer):
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Every term of every candidate."""
         parts = self._parts[item_rows].astype(np.float32)
-        evidence = state.item_item.at(item_rows)
-        amounts, part_scores = self._expert_amounts(state.vector, parts, item_rows, None if self._beside else evidence)
+        amounts, part_scores = self._expert_amounts(state, parts, item_rows)
         gates = self.gate(state, item_rows, part_scores)
         routed = gates[:, :, None] * amounts
         weights = gates.astype(np.float32)
         if self._beside:
-            routed = np.concatenate([evidence[:, None, :], routed], axis=1)
+            routed = np.concatenate([state.item_item.at(item_rows)[:, None, :], routed], axis=1)
             weights = np.concatenate([np.full((len(item_rows), 1), np.nan, np.float32), weights], axis=1)
         return PairScores(item_rows, routed.sum(axis=2), weights, routed)
 
@@ -151,15 +158,16 @@ class PairScorer(Scorer):
         np.put_along_axis(gates, chosen, kept / kept.sum(axis=1, keepdims=True), axis=1)
         return gates
 
-    def _expert_amounts(self, vector: F32, parts: F32, item_rows: Rows, evidence: F64 | None) -> tuple[F64, F32]:
-        """Each expert's score split over modalities (N, E, M), and the part scores above `u*` (N, M).
-
-        `evidence` (N, M) is the item-item evidence that the streams hold, None where it stands beside them.
-        """
+    def _expert_amounts(self, state: UserState, parts: F32, item_rows: Rows) -> tuple[F64, F32]:
+        """Each expert's score split over modalities (N, E, M), and the part scores above `u*` (N, M)."""
+        vector = state.vector
         typical = self.typical(vector)
         above: F32 = parts - typical
         part_scores: F32 = above @ vector
-        read = part_scores if evidence is None else part_scores + evidence.astype(np.float32)
+        read, level = part_scores, (typical @ vector).astype(np.float64)
+        if not self._beside:
+            read = read + (state.item_item.at(item_rows) - state.item_item.typical).astype(np.float32)
+            level = level + state.item_item.typical
         linear = np.repeat(read[:, None, :], len(self.mix), axis=1)  # (N, E, M)
         for expert, removed in enumerate(self.removes):
             if removed >= 0:
@@ -167,14 +175,13 @@ class PairScorer(Scorer):
                 linear[:, expert] -= above[:, removed] @ predicted.T
         user_experts = self.expert_scale[:, None] * np.tanh(np.einsum("d,edw->ew", vector, self.expert_maps))
         residual = np.einsum("new,ew->ne", self._item_experts[item_rows].astype(np.float32), user_experts)
-        amounts = self.mix * (self.gain[:, None] * linear + residual[:, :, None]) + typical @ vector
-        return amounts.astype(np.float64), part_scores
+        return self.mix * (self.gain[:, None] * linear + residual[:, :, None]) + level, part_scores
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact for the item-item evidence and the experts' linear parts; gates, typical candidate, norm are held."""
         rows = np.array([item_row])
         parts = self._parts[rows].astype(np.float32)
-        _, part_scores = self._expert_amounts(state.vector, parts, rows, None)
+        _, part_scores = self._expert_amounts(state, parts, rows)
         gates = self.gate(state, rows, part_scores)[0]
         typical = self.typical(state.vector)
         above = parts[0] - typical

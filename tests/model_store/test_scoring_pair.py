@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from model_store import Snapshot
 from model_store.scoring import scorer_for
-from model_store.scoring.base import SparseScores
-from model_store.scoring.pair import CANDIDATE_LEVEL, PairScorer
+from model_store.scoring.base import CANDIDATE_LEVEL, SparseScores
+from model_store.scoring.pair import PairScorer
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
 F64 = NDArray[np.float64]
@@ -93,11 +93,21 @@ class Oracle:
             if removed >= 0:
                 above = self.parts[item, removed] - self.typical[removed]
                 read = read - above @ self.parameter("residual_maps")[removed, m]
-            evidence = 0.0 if self.beside else self.item_item(item)[m]
+            typical = 0.0 if self.beside else self.typical_evidence()[m]
+            evidence = 0.0 if self.beside else self.item_item(item)[m] - typical
             linear = self.parameter("expert_gain")[e] * (float(self.u @ read) + evidence)
             mixed = self.parameter("expert_mix")[e, m] * (linear + residual)
-            amounts.append(mixed + float(self.u @ self.typical[m]))
+            amounts.append(mixed + float(self.u @ self.typical[m]) + typical)
         return np.array(amounts)
+
+    def typical_evidence(self) -> F64:
+        """(M,): each modality's regression on the total, read off 2.5 standard deviations above the mean."""
+        table = np.array([self.item_item(item) for item in range(self.snapshot.n_items)])
+        total = table.sum(axis=1)
+        spread = max(float(total.std()), 1e-6)
+        slopes = [float(np.mean((total - total.mean()) * table[:, m])) / spread for m in range(3)]
+        level: F64 = table.mean(axis=0) + CANDIDATE_LEVEL * np.array(slopes)
+        return level
 
     def item_item(self, item: int) -> F64:
         """(M,)"""
@@ -197,7 +207,7 @@ def test_without_the_item_item_term_there_are_experts_alone(tmp_path: Path) -> N
 
 
 def test_sparse_scores_say_nothing_of_items_they_do_not_list() -> None:
-    sparse = SparseScores(np.array([2, 5, 9]), np.array([[1.0, 2], [3, 4], [5, 6]]))
+    sparse = SparseScores.over(10, np.array([2, 5, 9]), np.array([[1.0, 2], [3, 4], [5, 6]]))
     np.testing.assert_array_equal(sparse.at(np.array([9, 0, 5, 11, 5])), [[5, 6], [0, 0], [3, 4], [0, 0], [3, 4]])
-    nothing = SparseScores(np.zeros(0, np.int64), np.zeros((0, 2)))
+    nothing = SparseScores.over(10, np.zeros(0, np.int64), np.zeros((0, 2)))
     np.testing.assert_array_equal(nothing.at(np.array([1, 2])), np.zeros((2, 2)))

@@ -65,8 +65,7 @@ def candidate_table(
         static[seen[rows].toarray() > 0] = -np.inf
         scores = torch.from_numpy(static)
         items = torch.topk(scores, count, dim=1).indices.sort(dim=1).values
-        place = items[:, :, None].expand(-1, -1, term.shape[2])
-        reading = reader.read(torch.from_numpy(evidence.users[rows]), torch.from_numpy(term).gather(1, place), items)
+        reading = reader.read(torch.from_numpy(evidence.users[rows]), term, items)
         positive = torch.from_numpy(positives[rows].toarray() > 0).gather(1, items)
         unseen = scores.gather(1, items) > -torch.inf
         collected.append((items, unseen, positive, reading.level, reading.part_scores, reading.predicted, reading.cues))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from model_store.scoring.pair import CANDIDATE_LEVEL
+from model_store.scoring.base import CANDIDATE_LEVEL
 from training.models.item_item import ItemItem
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.frozen import FrozenBase, PartMoments, part_moments, residual_maps
@@ -86,6 +86,19 @@ def gather_evidence(
     )
 
 
+def typical_evidence(item_item: F32) -> F32:
+    """(n, M): the item-item evidence (n, I, M) of each user's typical candidate.
+
+    As for the parts: the expected item given a total `CANDIDATE_LEVEL` standard deviations above the catalogue's mean.
+    """
+    mean = item_item.mean(axis=1)
+    total = item_item.sum(axis=2)
+    above = total - total.mean(axis=1, keepdims=True)
+    together = np.einsum("nim,ni->nm", item_item, above) / item_item.shape[1]
+    level: F32 = mean + CANDIDATE_LEVEL * together / np.sqrt(np.square(above).mean(axis=1) + 1e-12)[:, None]
+    return level
+
+
 class Mixture(torch.nn.Module):
     """Experts and router together: the parameters that phase B fits."""
 
@@ -129,12 +142,16 @@ class Reader:
         variance = torch.einsum("nmd,nd->n", direction, users)
         return self._mean + CANDIDATE_LEVEL * direction / torch.sqrt(variance + 1e-12)[:, None, None]
 
-    def read(self, users: Tensor, item_item: Tensor, items: Tensor | None = None) -> Reading:
+    def read(self, users: Tensor, item_item: F32, items: Tensor | None = None) -> Reading:
         """Pairs of `users` (n, D) with the items of each row of `items` (n, C), or with all items.
 
-        `item_item` (n, C, M) is the item-item evidence of these pairs. The streams that experts read hold it; the
-        router's cues, which compare a pair with the catalogue, do not.
+        `item_item` (n, I, M) is the users' item-item evidence. The streams that experts read hold it, above the typical
+        candidate's as all else; the router's cues do not.
         """
+        evidence = torch.from_numpy(item_item)
+        evidence_level = torch.from_numpy(typical_evidence(item_item))
+        if items is not None:
+            evidence = evidence.gather(1, items[:, :, None].expand(-1, -1, evidence.shape[2]))
         typical = self.typical(users)
         level = torch.einsum("nmd,nd->nm", typical, users)
         predictors = torch.einsum("rmde,ne->nrmd", self._maps, users)
@@ -153,9 +170,10 @@ class Reader:
         cues = torch.tanh(part_scores / (3 * spread[:, None])) * present
         outset = level.sum(dim=1)[:, None]
         if self._routed:
-            part_scores = part_scores + item_item
+            part_scores = part_scores + evidence - evidence_level[:, None]
+            outset = outset + evidence_level.sum(dim=1)[:, None]
         else:
-            outset = outset + item_item.sum(dim=2)
+            outset = outset + evidence.sum(dim=2)
         return Reading(part_scores, predicted - level_predicted[:, None], cues, outset.expand(*part_scores.shape[:2]))
 
 
@@ -178,7 +196,7 @@ class MagnetScorer:
         for start in range(0, len(user_rows), self.block):
             rows = user_rows[start : start + self.block]
             users = torch.from_numpy(evidence.users[rows])
-            reading = reader.read(users, torch.from_numpy(evidence.item_item_scores(rows)))
+            reading = reader.read(users, evidence.item_item_scores(rows))
             residuals = torch.einsum("new,iew->nie", experts.user_residuals(users), item_residuals)
             scores = experts.linear_scores(reading.part_scores, reading.predicted) + residuals
             routing = router(user_logits[torch.from_numpy(rows)], item_logits[None], reading.cues)
