@@ -71,12 +71,14 @@ def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_versi
     row = None if events.forgotten_at else served.snapshot.user_row(user_id)
     base = served.snapshot.history(row) if row is not None else np.zeros(0, np.int32)
     limit = events.version if at_version is None else at_version
+    key = RoutedKey(served.id, view.version, user_id, limit)
     if not events.events or events.events[0].version > limit:
         if row is None or len(base) == 0:
-            return Asker(user_id, "popular", NO_HISTORY, None, NO_ROWS, version=limit, exists=row is not None)
+            exists = row is not None
+            return Asker(user_id, "popular", NO_HISTORY, None, NO_ROWS, version=limit, exists=exists, routed=key)
         encode = partial(served.scorer.known_user, row)
-        history = _capped(served, base)
-        return Asker(user_id, "personalised", history, encode, _rows(base), version=limit, user_row=row)
+        history, seen = _capped(served, base), _rows(base.tolist())
+        return Asker(user_id, "personalised", history, encode, seen, version=limit, routed=key, user_row=row)
     wanted, unwanted = _by_item(view, [kept for kept in events.events if kept.version <= limit])
     known = set(base.tolist())
     kept_base = [item_row for item_row in base.tolist() if item_row not in unwanted]
@@ -85,12 +87,13 @@ def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_versi
     seen, never = _rows([*known, *wanted, *unwanted]), _rows(list(unwanted))
     history = _capped(served, np.array(kept_base + new, np.int32))
     if len(history) == 0:
-        return Asker(user_id, "popular", NO_HISTORY, None, seen, never, used, limit)
+        return Asker(user_id, "popular", NO_HISTORY, None, seen, never, used, limit, routed=key)
     if row is not None and not new and len(kept_base) == len(base):
         encode = partial(served.scorer.known_user, row)
     else:
         encode = partial(served.encode_user, history)
-    return Asker(user_id, "personalised" if kept_base else "folded-in", history, encode, seen, never, used, limit)
+    strategy = "personalised" if kept_base else "folded-in"
+    return Asker(user_id, strategy, history, encode, seen, never, used, limit, routed=key)
 
 
 def session_asker(view: View, item_rows: list[int]) -> Asker:
@@ -125,5 +128,5 @@ def _capped(served: ServedSnapshot, history: NDArray[np.int32]) -> NDArray[np.in
     return np.array(history[-served.manifest.history_cap :], np.int32)
 
 
-def _rows(rows: NDArray[np.int32] | list[int]) -> NDArray[np.int64]:
-    return np.unique(np.asarray(rows, np.int64))
+def _rows(rows: list[int]) -> NDArray[np.int64]:
+    return np.array(sorted(set(rows)), np.int64)  # histories are short: NumPy's way takes longer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from service.popular import popular_ranking
 from service.ranking import MAX_RANKS, Factors, Ranking, rank, steering
 from service.routed import RoutedUsers
 from service.schemas.queries import RankingQuery, parse_steer
-from service.served import MIN_DEPTH, ServedSnapshot, TermHead
+from service.served import MIN_DEPTH, Display, ServedSnapshot, TermHead
 from service.settings import Settings
 from service.state.answers import Answers, KeptAnswer, new_recommendation_id
 from service.state.mirror import Mirror
@@ -75,6 +75,18 @@ class Answer:
     def heads(self) -> list[TermHead]:
         """What the columns of the page's terms are called."""
         return heads_of(self.view.served, self.asker.strategy)
+
+    @cached_property
+    def displays(self) -> list[Display]:
+        """(K,) what the page prints of its items."""
+        return [self.view.display(row) for row in self.page.rows.tolist()]
+
+    @cached_property
+    def inferred(self) -> list[list[str]]:
+        """(K,) per item the modalities whose evidence is inferred."""
+        if self.view.n_items == self.view.served.n_items:
+            return [[]] * len(self.page)
+        return [self.view.inferred(row) for row in self.page.rows.tolist()]
 
     @property
     def complete(self) -> bool:
@@ -184,6 +196,14 @@ class Recommender:
         items_version = self._catalogue.view(served).version
         return served.id, events.version, items_version, self._trends.period, self.degraded()
 
+    async def kept(self, recommendation_id: str) -> KeptAnswer | None:
+        """An answer of late; None once it has left, or once its user was forgotten."""
+        found = await self.answers.find(recommendation_id)
+        if found is None or found.user_id is None:
+            return found
+        events = await self._events_of(found.user_id) or NO_EVENTS
+        return None if events.forgotten_at > found.user_version else found
+
     def forget(self, user_id: str) -> None:
         """Take down the answers and the scores kept for a user."""
         self.routed.forget(user_id)
@@ -212,18 +232,18 @@ class Recommender:
         asker, page = answer.asker, answer.page
         degraded = bool(answer.degraded)
         self._metrics.answer(asker.strategy, answer.candidates, complete=answer.complete, degraded=degraded)
-        view, rows = answer.view, page.rows.tolist()
-        displays = [view.display(row) for row in rows]
+        view, displays = answer.view, answer.displays
         kept = KeptAnswer(
             recommendation_id=answer.recommendation_id,
             user_id=asker.user_id,
+            user_version=asker.version,
             snapshot_id=view.served.id,
             strategy=asker.strategy,
             history_rows=asker.history_rows,
-            item_ids=tuple(display.item_id for display in displays),
-            titles=tuple(display.title for display in displays),
-            images=tuple(display.image for display in displays),
-            inferred=tuple(tuple(view.inferred(row)) for row in rows),
+            item_ids=tuple([display.item_id for display in displays]),
+            titles=tuple([display.title for display in displays]),
+            images=tuple([display.image for display in displays]),
+            inferred=tuple(map(tuple, answer.inferred)),
             terms=[vars(head) for head in answer.heads],
             modalities=view.served.modalities,
             faithfulness=view.served.manifest.explanation,

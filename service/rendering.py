@@ -48,49 +48,47 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
 def _items(answer: Answer, explain: str) -> list[bytes]:
     """One JSON object per item: what is the same in every answer is kept as bytes, numbers are printed all at once."""
     page, view = answer.page, answer.view
-    scores = _numbers(page.scores)
     terms = _terms(answer) if explain != "none" else [b""] * len(page)
     state = evidence(view, answer.asker.history_rows) if explain == "full" else None
     items = []
-    for position, (row, rank) in enumerate(zip(page.rows.tolist(), answer.ranks.tolist(), strict=True)):
-        before, after = view.display(row).json
-        parts = [before, b'%d,"score":' % rank, scores[position], after]
-        if inferred := view.inferred(row):
-            parts += [b',"inferred":', orjson.dumps(inferred)]
-        parts.append(terms[position])
+    columns = (answer.displays, answer.ranks.tolist(), _numbers(page.scores), answer.inferred, terms)
+    for position, (display, rank, score, inferred, written) in enumerate(zip(*columns, strict=True)):
+        before, after = display.json
+        if inferred:
+            after += b',"inferred":' + orjson.dumps(inferred)
         if explain == "full":
             amounts = dict(zip(view.served.modalities, page.modality_amounts[position].tolist(), strict=True))
-            parts += [b',"modality_amounts":', orjson.dumps(amounts)]
-            parts += [b',"because":', orjson.dumps(because_of(view, state, row))]
-        items.append(b"".join(parts) + b"}")
+            because = because_of(view, state, int(page.rows[position]))
+            written += b"," + orjson.dumps({"modality_amounts": amounts, "because": because})[1:-1]
+        items.append(b'%b%d,"score":%b%b%b}' % (before, rank, score, after, written))
     return items
 
 
 def _terms(answer: Answer) -> list[bytes]:
     """Per item the member `experts`: its non-zero terms; an only term is printed even where it is zero."""
     page, heads, templates = answer.page, answer.heads, answer.view.served.term_templates
-    present = (page.contributions != 0) | (page.weights > 0) | (len(heads) == 1)
-    pairs = np.stack([np.round(page.weights.astype(np.float64), DECIMALS), page.contributions], axis=-1)
-    numbers = _numbers(pairs[present].reshape(-1))
     popular = answer.asker.strategy == "popular"
+    present = (page.contributions != 0) | (page.weights > 0) | (len(heads) == 1)
+    pairs = np.empty((*present.shape, 2))
+    pairs[:, :, 0] = page.weights
+    pairs[:, :, 1] = page.contributions
+    numbers = _numbers(np.round(pairs[present], DECIMALS).reshape(-1))
+    packed = np.packbits(present, axis=1, bitorder="little")
+    chosen, width = packed.tobytes(), packed.shape[1]
     written, start = [], 0
-    for chosen, count in zip(_bits(present), present.sum(axis=1).tolist(), strict=True):
-        template = templates.get((popular, chosen))
+    for place, count in enumerate(present.sum(axis=1).tolist()):
+        key = (popular, chosen[place * width : (place + 1) * width])
+        template = templates.get(key)
         if template is None:
-            template = templates[popular, chosen] = _template(heads, chosen)
+            template = templates[key] = _template(heads, int.from_bytes(key[1], "little"))
         stop = start + 2 * count
         written.append(template % tuple(numbers[start:stop]))
         start = stop
     return written
 
 
-def _bits(present: NDArray[np.bool_]) -> list[int]:
-    """The terms (P, T) of each item as one number: term t is bit t."""
-    return [int.from_bytes(row, "little") for row in np.packbits(present, axis=1, bitorder="little")]
-
-
 def _template(heads: list[TermHead], chosen: int) -> bytes:
-    """The member `experts` of an item with these terms; `%b` stands for weight and contribution of each."""
+    """The member `experts` of an item with the terms whose bits are set; `%b` stands for weight and contribution."""
     terms = [vars(head) for place, head in enumerate(heads) if chosen >> place & 1]
     written = [orjson.dumps(term)[:-1].replace(b"%", b"%%") + b',"weight":%b,"contribution":%b}' for term in terms]
     return b',"experts":[' + b",".join(written) + b"]"

@@ -68,7 +68,7 @@ class RoutedUsers:
             self._metrics.cache("users", hit=True)
             return found.asker
         self._metrics.cache("users", hit=False)
-        asker = replace(asker_for(view, user_id, events, at_version), routed=key)
+        asker = asker_for(view, user_id, events, at_version)
         self._put(key, Routed(asker, events))
         return asker
 

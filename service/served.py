@@ -72,7 +72,7 @@ class ServedSnapshot:
         self.terms = [TermHead(t.name, t.role, _shares(t.modalities)) for t in self.manifest.terms]
         self.popular_term = TermHead("popularity", "base", {self.modalities[0]: 1.0})
         self._searchable: list[str] | None = None
-        self.term_templates: dict[tuple[bool, int], bytes] = {}
+        self.term_templates: dict[tuple[bool, bytes], bytes] = {}
         """How the terms of an item are printed, by which ones it has; `rendering.py` fills it."""
         self.display = lru_cache(maxsize=DISPLAYS_KEPT)(self._display)
         self.in_categories = lru_cache(maxsize=MASKS_KEPT)(self._in_categories)

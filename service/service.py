@@ -63,7 +63,7 @@ class Service:
         await self.mirror.catch_up()
         await self.trends.renew(time.time())
         await self.watcher.catch_up()
-        ahead = self.ahead.follow(self._view, self.recommender.first_ranks)
+        ahead = self.ahead.follow(self.view, self.recommender.first_ranks)
         followed = (self.watcher.follow(), self._follow_state(), self.trends.follow(), ahead)
         self._following = [asyncio.create_task(following) for following in followed]
 
@@ -84,7 +84,7 @@ class Service:
             # A cancellation that meets a timeout inside a client library is swallowed there: then once more.
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
-    def _view(self) -> View | None:
+    def view(self) -> View | None:
         """What is served now."""
         active = self.deployment.active
         return None if active is None else self.catalogue.view(active)
@@ -99,10 +99,16 @@ class Service:
 
     async def catch_up(self) -> None:
         """Take in what other workers changed."""
-        await self.mirror.catch_up()
+        for user_id in await self.mirror.catch_up():
+            self.forget(user_id)
         await self.catalogue.refresh()
         amiss = {"state": self.mirror.failure, "snapshot": self.watcher.refused or self.watcher.failure}
         self.metrics.degraded(part for part, failure in amiss.items() if failure is not None)
+
+    def forget(self, user_id: str) -> None:
+        """Take down whatever this worker keeps of a user in memory."""
+        self.recommender.forget(user_id)
+        self.prepared.forget(user_id)
 
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""

@@ -16,6 +16,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARED_FILES = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CANDIDATES = (50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000, 100_000)
+CACHES = ("answers", "users", "scores", "ahead")
 PARTS = ("snapshot", "state")
 
 
@@ -35,6 +36,7 @@ class Metrics:
             "magnet_request_seconds", "Requests by route, method and status, failed ones too.",
             ["route", "method", "status"], buckets=SECONDS, registry=on,
         )  # fmt: skip
+        self._request_kinds: dict[tuple[str, str, int], Histogram] = {}
         self._answers = Counter("magnet_answers", "Answers by strategy.", ["strategy"], registry=on)
         self._incomplete = Counter(
             "magnet_answers_incomplete", "Answers with fewer items than were asked for.", registry=on
@@ -46,6 +48,9 @@ class Metrics:
             "magnet_candidates", "Items scored for an answer.", buckets=CANDIDATES, registry=on
         )
         self._cache = Counter("magnet_cache", "Look-ups in caches.", ["cache", "outcome"], registry=on)
+        self._cache_outcomes = {
+            (name, hit): self._cache.labels(name, "hit" if hit else "miss") for name in CACHES for hit in (True, False)
+        }
         self._events = Counter("magnet_events", "Events by what came of them.", ["outcome"], registry=on)
         self._swaps = Counter("magnet_snapshot_swaps", "Attempts to serve another snapshot.", ["outcome"], registry=on)
         self._loaded = Gauge(
@@ -67,7 +72,11 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One request is over."""
-        self._requests.labels(route, method, str(status)).observe(seconds)
+        kind = (route, method, status)
+        found = self._request_kinds.get(kind)
+        if found is None:  # looking a label up takes longer than counting
+            found = self._request_kinds[kind] = self._requests.labels(route, method, str(status))
+        found.observe(seconds)
 
     def answer(self, strategy: str, candidates: int, *, complete: bool, degraded: bool) -> None:
         """One answer was made; `candidates` items were scored for it."""
@@ -80,7 +89,7 @@ class Metrics:
 
     def cache(self, name: str, *, hit: bool) -> None:
         """A cache was asked."""
-        self._cache.labels(name, "hit" if hit else "miss").inc()
+        self._cache_outcomes[name, hit].inc()
 
     def ahead(self, users: int) -> None:
         """So many users' rankings are made."""

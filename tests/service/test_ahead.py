@@ -1,0 +1,160 @@
+"""Rankings made ahead are the usual ones to the last byte, and hold no longer than what they were made from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service import ahead as module
+from service.ahead import RANKS, Table
+from service.ranking import Ranking
+from service.view import View
+from tests.support.events import event, sent
+from tests.support.service_client import ServiceClient, in_process, promoted
+from tests.support.tiny_snapshot import write_tiny_pair_snapshot, write_tiny_popularity_snapshot
+
+pytestmark = pytest.mark.anyio
+USER = "user/001"
+UNCACHED = {"cache_memory_mb": 0, "router_memory_mb": 0}
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.001)
+
+
+async def made(client: ServiceClient) -> int:
+    """Let the work ahead of questions catch up; how many users' rankings there are."""
+    service = client.service
+    task = asyncio.create_task(service.ahead.follow(service.view, service.recommender.first_ranks))
+    before, still = -1, 0
+    while still < 20:
+        await asyncio.sleep(0.002)
+        now = await users_made(client)
+        before, still = now, still + 1 if now == before else 0
+    task.cancel()
+    return before
+
+
+async def users_made(client: ServiceClient) -> int:
+    text = (await client.get("/metrics")).text
+    (line,) = [line for line in text.splitlines() if line.startswith("magnet_ahead_users ")]
+    return int(float(line.split()[1]))
+
+
+@asynccontextmanager
+async def both(root: Path, tmp_path: Path) -> AsyncIterator[tuple[ServiceClient, ServiceClient]]:
+    """One service with everything made ahead, one that makes nothing ahead."""
+    async with (
+        in_process(root, state=tmp_path / "a", **UNCACHED) as ahead,
+        in_process(root, state=tmp_path / "b", ahead_memory_mb=0, **UNCACHED) as usual,
+    ):
+        await made(ahead)
+        yield ahead, usual
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"k": RANKS}, {"k": 7, "offset": 15}, {"k": RANKS, "offset": 10}, {"explain": "full"}, {"explain": "none"},
+     {"steer": "visual:2"}, {"diversity": 0.4}, {"exclude_seen": "false"}, {"category": "red"},
+     {"exclude": "item/001"}],
+)  # fmt: skip
+async def test_answers_are_the_usual_ones(store_root: Path, tmp_path: Path, params: dict[str, Any]) -> None:
+    async with both(store_root, tmp_path) as (ahead, usual):
+        for row in range(20):
+            user = ahead.service.view().served.snapshot.user_id(row)  # type: ignore[union-attr]
+            texts = [(await client.get(f"/recommend/{user}", params=params)).text for client in (ahead, usual)]
+            first, second = (text[text.index('"items"') :] for text in texts)
+            assert first == second
+        hits = 'magnet_cache_total{cache="ahead",outcome="hit"}'
+        text = (await ahead.get("/metrics")).text
+        (counted,) = [float(line.split()[-1]) for line in text.splitlines() if line.startswith(hits)]
+        plain = set(params) <= {"k", "offset", "explain"} and params.get("offset", 0) + params.get("k", 20) <= RANKS
+        assert counted == (19 if plain else 0)  # the last user has no history
+
+
+async def test_an_explanation_shows_the_values_of_the_answer(store_root: Path, tmp_path: Path) -> None:
+    async with both(store_root, tmp_path) as (ahead, _):
+        for item in (await ahead.recommend(USER))["items"]:
+            found = await ahead.json("/explain", user=USER, item=item["item"])
+            assert (found["score"], found["experts"]) == (item["score"], item["experts"])
+
+
+async def test_events_edits_and_forgetting_are_seen_at_once(store_root: Path, tmp_path: Path) -> None:
+    async with both(store_root, tmp_path) as clients:
+        first, second = [item["item"] for item in (await clients[0].recommend(USER))["items"]][:2]
+        for client in clients:
+            await client.post("/events", json=sent(event(USER, first)))
+        answers = [await client.recommend(USER) for client in clients]
+        assert answers[0]["items"] == answers[1]["items"]
+        assert (answers[0]["events_used"], first in {item["item"] for item in answers[0]["items"]}) == (1, False)
+        other = "user/002"
+        for client in clients:
+            await client.delete("/items/" + second.replace("/", "%2F"))
+        answers = [await client.recommend(other) for client in clients]
+        assert answers[0]["items"] == answers[1]["items"]
+        assert second not in {item["item"] for item in answers[0]["items"]}
+        assert await made(clients[0]) == 19  # made again, without the hidden item
+        assert (await clients[0].recommend(other))["items"] == answers[1]["items"]
+        await clients[0].delete("/users/user%2F002")
+        assert (await clients[0].recommend(other))["strategy"] == "popular"
+
+
+async def test_another_snapshot_begins_anew(tmp_path: Path) -> None:
+    first, second = [write_tiny_pair_snapshot(tmp_path, seed=seed) for seed in (0, 1)]
+    promoted(tmp_path, first)
+    async with both(tmp_path, tmp_path) as clients:
+        page = (await clients[0].recommend(USER, k=5))["next"]
+        promoted(tmp_path, second)
+        for client in clients:
+            await client.service.watcher.catch_up()
+        for _ in range(2):
+            answers = [await client.recommend(USER) for client in clients]
+            assert answers[0]["items"] == answers[1]["items"]
+            await made(clients[0])
+        assert (await clients[0].json(page))["snapshot"] == first
+
+
+async def test_memory_is_bounded_and_the_longest_histories_come_first(store_root: Path, tmp_path: Path) -> None:
+    async with in_process(store_root, state=tmp_path / "a", ahead_memory_mb=0.02) as client:
+        view = client.service.view()
+        assert view is not None
+        capacity = Table(view, int(0.02 * 2**20)).capacity
+        assert 0 < capacity < 19
+        assert await made(client) == capacity
+        lengths = np.diff(view.served.snapshot.array("history_indptr"))
+        find = client.service.ahead.find
+        kept = [row for row in range(20) if find(view, row, slice(0, 20)) is not None]
+        assert min(lengths[kept]) >= max(np.delete(lengths, kept))
+
+
+async def test_kinds_without_experts(tmp_path: Path) -> None:
+    promoted(tmp_path, write_tiny_popularity_snapshot(tmp_path))
+    async with both(tmp_path, tmp_path) as (ahead, usual):
+        for row in range(3):
+            user = f"user/00{row}" if row % 3 else f"usér-00{row}"
+            assert (await ahead.recommend(user))["items"] == (await usual.recommend(user))["items"]
+
+
+async def test_numbers_that_do_not_fit_are_left_to_the_usual_way(store_root: Path, tmp_path: Path) -> None:
+    async with in_process(store_root, state=tmp_path / "a") as client:
+        view = client.service.view()
+        assert isinstance(view, View)
+        table, ranking = Table(view, 2**20), client.service.recommender.first_ranks(view, 1)
+        huge = Ranking(
+            ranking.rows, ranking.scores, ranking.contributions * 1e6, ranking.weights, ranking.modality_amounts
+        )
+        table.put(1, huge)
+        assert (table.count, table.get(1, slice(0, 20))) == (0, None)
+        table.put(1, ranking)
+        found = table.get(1, slice(3, 9))
+        assert found is not None
+        for name in ("rows", "scores", "contributions", "weights", "modality_amounts"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(ranking, name)[3:9])
