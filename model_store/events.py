@@ -1,4 +1,4 @@
-"""Feedback events: the one format in which the service keeps them and the trainer reads them back (JSON lines).
+"""Feedback: the one format in which the service keeps it and the trainer reads it back (JSON lines).
 
 What counts: `view`, `click` and `purchase` extend the user's history, and so does a `rating` of at least
 `POSITIVE_RATING`. A lower `rating`, `dislike` and `hide` never do: they say what not to recommend to that user.
@@ -7,6 +7,7 @@ What counts: `view`, `click` and `purchase` extend the user's history, and so do
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,8 +78,20 @@ class Event(BaseModel):
         return not self.is_positive
 
 
-def read_events(path: Path) -> Iterator[Event]:
-    """Events of a JSON-lines file, in file order, one line in memory at a time.
+class Forgotten(BaseModel):
+    """A user was forgotten: whatever was known of them before this line, by whatever source, is void."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    forgotten: Id
+    """Id of the user."""
+
+
+Feedback = Event | Forgotten
+
+
+def read_events(path: Path) -> Iterator[Feedback]:
+    """Events and tombstones of a JSON-lines file, in file order, one line in memory at a time.
 
     Raises InvalidEvent naming file and line, StoreUnusable if the file cannot be read.
     """
@@ -91,16 +104,18 @@ def read_events(path: Path) -> Iterator[Event]:
             yield _parse(line, f"{path}, line {number}")
 
 
-def write_events(path: Path, events: Iterable[Event]) -> None:
+def write_events(path: Path, events: Iterable[Feedback]) -> None:
     """Write a JSON-lines file, whole or not at all; raises StoreFull, StoreUnusable."""
     with storage_errors(f"writing {path}"), replacing(path) as file:
         file.writelines(event.model_dump_json(exclude_none=True).encode() + b"\n" for event in events)
 
 
-def _parse(line: bytes, where: str) -> Event:
+def _parse(line: bytes, where: str) -> Feedback:
     try:
         return Event.model_validate_json(line)
     except ValidationError as error:
+        with suppress(ValidationError):
+            return Forgotten.model_validate_json(line)
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
         found = repr(first["input"] if first["loc"] else line)[:100]

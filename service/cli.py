@@ -82,16 +82,16 @@ def main(context: click.Context, /, announce: bool, **options: object) -> None:
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="The store that the service serves.")
 @click.pass_obj
 def export_events(given: dict[str, object], out: Path, store: Path | None) -> None:
-    """Write every event of the state, in the order of acceptance, as JSON lines for `magnet-train run --events`.
+    """Write every event and forgotten user of the state, in the order of acceptance, for `magnet-train run --events`.
 
     From Redis where MAGNET_REDIS_URL names one, otherwise from the embedded state; the service may be running.
     """
     settings = _settings(given if store is None else given | {"store": store})
     try:
-        count = export_to(settings, out)
+        events, forgotten = export_to(settings, out)
     except (ServiceError, StoreError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{count} events: {out}")
+    click.echo(f"{events} events, {forgotten} forgotten users: {out}")
 
 
 def _settings(given: dict[str, object]) -> Settings:

@@ -94,7 +94,7 @@ main.add_command(results)
     "--events",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     multiple=True,
-    help="Feedback out of `magnet-serve export-events`, joined to the dataset; repeatable.",
+    help="Feedback out of `magnet-serve export-events`, joined to the dataset; repeatable, oldest first.",
 )
 @click.option("--model", default=None, help="Model out of `magnet-train models`.  [default: magnet]")
 @STORE

@@ -39,8 +39,10 @@ async def events(service: ServiceParts, sent: Events) -> dict[str, Any]:
     responses=documented(InvalidRequest, StateUnavailable),
 )
 async def forget(service: ServiceParts, user_id: UserId) -> dict[str, Any]:
-    """Forget a user: events are removed and a tombstone stays, which holds for every snapshot, rolled back ones too."""
+    """Forget a user: events and kept answers are removed, here at once and in every other worker within a second.
+
+    A tombstone stays. It holds for every snapshot, rolled back ones too, and leaves the user out of the next training.
+    """
     await service.mirror.forget(user_id)
-    service.recommender.forget(user_id)
-    service.prepared.forget(user_id)
+    service.forget(user_id)
     return {"user": user_id, "forgotten": True}

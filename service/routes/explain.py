@@ -103,7 +103,7 @@ async def experts(served: Served) -> dict[str, Any]:
 
 async def _kept(service: ServiceParts, context: RequestContext, recommendation_id: str, item_id: str) -> dict[str, Any]:
     """The very values of a kept answer. Raises `Expired`, or `UnknownItem` for an item that was not in it."""
-    kept = await service.recommender.answers.find(recommendation_id)
+    kept = await service.recommender.kept(recommendation_id)
     if kept is None:
         raise Expired(f"recommendation_id {recommendation_id!r}: not kept, or no longer; use user and item")
     context.recalled = kept.snapshot_id

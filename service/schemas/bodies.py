@@ -146,4 +146,4 @@ class Forgotten(Document):
     user: str
     """The user."""
     forgotten: bool
-    """True: events and cached answers are gone; what the snapshot knows is no longer used."""
+    """True: events and kept answers are gone; what the snapshot knows is no longer used, nor trained on again."""

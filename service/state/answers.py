@@ -33,6 +33,8 @@ class KeptAnswer:
 
     recommendation_id: str
     user_id: str | None
+    user_version: int
+    """Of the user's events that it was made from: void once the user was forgotten later."""
     snapshot_id: str
     strategy: str
     history_rows: NDArray[np.int32]
@@ -76,6 +78,7 @@ class KeptAnswer:
         return cls(
             recommendation_id=fields["recommendation_id"],
             user_id=fields["user_id"],
+            user_version=fields["user_version"],
             snapshot_id=fields["snapshot_id"],
             strategy=fields["strategy"],
             history_rows=np.array(fields["history_rows"], np.int32),
@@ -120,7 +123,7 @@ class Answers:
         """Keep an answer; other workers find it a moment later."""
         self.own.put(answer.recommendation_id, answer, answer.size)
         if self._store.shares_answers:
-            self._store.keep_answer(answer.recommendation_id, answer.pack(), self._ttl)
+            self._store.keep_answer(answer.recommendation_id, answer.user_id, answer.pack(), self._ttl)
 
     async def find(self, recommendation_id: str) -> KeptAnswer | None:
         """The answer, None once it has left or where the store that has it is unavailable."""

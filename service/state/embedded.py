@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from model_store.events import HISTORY_TYPES, POSITIVE_RATING, Event
+from model_store.events import HISTORY_TYPES, POSITIVE_RATING, Event, Feedback, Forgotten
 from service.errors import StateUnavailable
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
 from service.state.shelf_file import ShelfFile
@@ -38,6 +38,11 @@ CREATE TABLE IF NOT EXISTS items (
 CREATE INDEX IF NOT EXISTS items_since ON items (version);
 """
 COLUMNS = "version, event_id, user, item, type, value, timestamp, recommendation_id"
+EVERYTHING = f"""
+SELECT {COLUMNS} FROM events WHERE version > ?1
+UNION ALL SELECT version, NULL, user, NULL, NULL, NULL, NULL, NULL FROM forgotten WHERE version > ?1
+ORDER BY version LIMIT {EXPORT_BLOCK}
+"""
 _HISTORY_TYPES = ", ".join(repr(kind) for kind in sorted(HISTORY_TYPES))
 POSITIVE = f"(type IN ({_HISTORY_TYPES}) OR type = 'rating' AND value >= ?)"
 
@@ -95,6 +100,8 @@ class EmbeddedState(StateStore):
             connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (user_id, _next_version(connection)))
 
         await self._write(work)
+        if self._shelf is not None:
+            await self._shelf.forget(user_id)
 
     async def put_item(self, item_id: str, content: bytes) -> LiveItem:
         """See `StateStore.put_item`."""
@@ -112,10 +119,11 @@ class EmbeddedState(StateStore):
         if version < after:
             return Changes(version, frozenset(), self._items_after(0), everything=True)
         users: set[str] = set()
+        forgotten: set[str] = set()
         if after:
             users.update(user for (user,) in self._read("SELECT user FROM events WHERE version > ?", after))
-            users.update(user for (user,) in self._read("SELECT user FROM forgotten WHERE version > ?", after))
-        return Changes(version, frozenset(users), self._items_after(after))
+            forgotten.update(user for (user,) in self._read("SELECT user FROM forgotten WHERE version > ?", after))
+        return Changes(version, frozenset(users | forgotten), self._items_after(after), frozenset(forgotten))
 
     async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:
         """See `StateStore.daily_counts`; runs in a thread, for it reads many rows."""
@@ -139,20 +147,18 @@ class EmbeddedState(StateStore):
         except sqlite3.Error as error:
             raise StateUnavailable(str(error)) from error
 
-    async def export(self) -> AsyncIterator[Event]:
+    async def export(self) -> AsyncIterator[Feedback]:
         """See `StateStore.export`."""
         after = 0
-        while rows := self._read(
-            f"SELECT {COLUMNS} FROM events WHERE version > ? ORDER BY version LIMIT {EXPORT_BLOCK}", after
-        ):
+        while rows := self._read(EVERYTHING, after):
             for row in rows:
-                yield _kept(row).event
+                yield _kept(row).event if row[1] is not None else Forgotten(forgotten=row[2])
             after = rows[-1][0]
 
-    def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
+    def keep_answer(self, recommendation_id: str, user_id: str | None, answer: bytes, ttl_seconds: float) -> None:
         """See `StateStore.keep_answer`; a single worker needs no shelf but its own memory."""
         if self._shelf is not None:
-            self._shelf.put(recommendation_id, answer, ttl_seconds)
+            self._shelf.put(recommendation_id, user_id, answer, ttl_seconds)
 
     async def kept_answer(self, recommendation_id: str) -> bytes | None:
         """See `StateStore.kept_answer`."""

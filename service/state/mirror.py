@@ -34,16 +34,22 @@ class Mirror:
         self.failure: str | None = None
         """Why the store does not answer, while it does not."""
 
-    async def catch_up(self) -> None:
-        """Open the store where it is not, and take in what happened since the last time. Never raises."""
+    async def catch_up(self) -> frozenset[str]:
+        """Open the store where it is not, take in what happened since the last time, and say who was forgotten.
+
+        Never raises.
+        """
         try:
             if not self._started:
                 await self.store.start()
                 self._started = True
-            self._apply(await self.store.changes(self._version))
+            changes = await self.store.changes(self._version)
+            self._apply(changes)
             self._recovered()
         except StateUnavailable as error:
             self._failed(error)
+            return frozenset()
+        return changes.forgotten
 
     async def stop(self) -> None:
         """Close the store."""

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from model_store.events import Event
+from model_store.events import Event, Feedback
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class Changes:
     """The newest version there is; ask from here next time."""
     users: frozenset[str]
     items: tuple[LiveItem, ...]
+    forgotten: frozenset[str] = frozenset()
+    """Those of `users` who were forgotten."""
     everything: bool = False
     """The store cannot tell any more, or lost its memory: forget whatever was mirrored."""
 
@@ -105,7 +107,7 @@ class StateStore(ABC):
 
     @abstractmethod
     async def forget(self, user_id: str) -> None:
-        """Remove a user's events and leave a tombstone."""
+        """Remove a user's events, counts and kept answers, and leave a tombstone."""
 
     @abstractmethod
     async def put_item(self, item_id: str, content: bytes) -> LiveItem:
@@ -124,12 +126,12 @@ class StateStore(ABC):
         """Positive events per item and day, both days included."""
 
     @abstractmethod
-    def export(self) -> AsyncIterator[Event]:
-        """Every event, in the order of acceptance."""
+    def export(self) -> AsyncIterator[Feedback]:
+        """Every event, and a tombstone for every user who was forgotten, in the order of acceptance."""
 
     @abstractmethod
-    def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
-        """Keep an answer where every worker finds it soon; returns at once, and the answer may be lost."""
+    def keep_answer(self, recommendation_id: str, user_id: str | None, answer: bytes, ttl_seconds: float) -> None:
+        """Keep an answer, given to this user, where every worker finds it soon; returns at once, and it may be lost."""
 
     @abstractmethod
     async def kept_answer(self, recommendation_id: str) -> bytes | None:

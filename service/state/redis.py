@@ -1,6 +1,7 @@
 """State in Redis, shared by workers and replicas.
 
-Durable keys, without a time to live: `log`, a stream with every event and every note of a change, its ids the versions;
+Durable keys, without a time to live: `log`, a stream with every event (`u` user, `e` event, `d` day where it counts)
+and every note of a change (`u` forgotten user, `i` item), its ids the versions;
 `user:<id>`, the versions of a user's events; `event_ids`; `items`; `forgotten`; `day:<n>`, positive events per item;
 `epoch`, a random word that a Redis which lost its memory no longer has. Caches, with one: `answer:<id>`.
 """
@@ -12,12 +13,12 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
-from model_store.events import Event
+from model_store.events import Event, Feedback, Forgotten
 from service.errors import StateUnavailable
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
 from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, SET_ITEM
@@ -53,7 +54,7 @@ class RedisState(StateStore):
         self._forget = self._redis.register_script(FORGET)
         self._set_item = self._redis.register_script(SET_ITEM)
         self._epoch: bytes | None = None
-        self._waiting: list[tuple[str, float, bytes]] = []
+        self._waiting: list[tuple[str, float, str | None, bytes]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._losses: list[str] = []
         self.warnings: list[str] = []
@@ -90,6 +91,8 @@ class RedisState(StateStore):
     async def forget(self, user_id: str) -> None:
         """See `StateStore.forget`."""
         await self._asked(self._forget(args=[self._prefix, user_id]))
+        self._waiting = [waiting for waiting in self._waiting if waiting[2] != user_id]
+        await self._asked(self._drop_answers(user_id))
 
     async def put_item(self, item_id: str, content: bytes) -> LiveItem:
         """See `StateStore.put_item`."""
@@ -116,6 +119,7 @@ class RedisState(StateStore):
         if after == 0:
             return Changes(version, frozenset(), await self._items())
         users: set[str] = set()
+        forgotten: set[str] = set()
         items: set[bytes] = set()
         last = after
         while last < version:
@@ -124,12 +128,15 @@ class RedisState(StateStore):
                 last = _version(entry_id)
                 if (user := fields.get(b"u")) is not None:
                     users.add(user.decode())
+                    if b"e" not in fields:
+                        forgotten.add(user.decode())
                 if (item := fields.get(b"i")) is not None:
                     items.add(item)
             if len(entries) < BLOCK:
                 break
         changed = await self._items(sorted(items)) if items else ()
-        return Changes(version, frozenset(users), tuple(item for item in changed if item.version > after))
+        newer = tuple(item for item in changed if item.version > after)
+        return Changes(version, frozenset(users), newer, frozenset(forgotten))
 
     async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:
         """See `StateStore.daily_counts`."""
@@ -144,19 +151,21 @@ class RedisState(StateStore):
             for item, count in counts.items()
         ]
 
-    async def export(self) -> AsyncIterator[Event]:
+    async def export(self) -> AsyncIterator[Feedback]:
         """See `StateStore.export`."""
         last = "-"
         while entries := await self._asked(self._redis.xrange(self._key("log"), last, "+", count=BLOCK)):
             for _, fields in entries:
                 if (body := fields.get(b"e")) is not None:
                     yield Event.model_validate_json(body)
+                elif (user := fields.get(b"u")) is not None:
+                    yield Forgotten(forgotten=user.decode())
             last = f"({entries[-1][0].decode()}"
 
-    def keep_answer(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
+    def keep_answer(self, recommendation_id: str, user_id: str | None, answer: bytes, ttl_seconds: float) -> None:
         """See `StateStore.keep_answer`: many answers travel in one pipeline."""
         if len(self._waiting) < MOST_WAITING:
-            self._waiting.append((recommendation_id, ttl_seconds, answer))
+            self._waiting.append((recommendation_id, ttl_seconds, user_id, answer))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
@@ -167,17 +176,34 @@ class RedisState(StateStore):
         if found is None:
             await asyncio.sleep(2 * FLUSH_SECONDS)
             found = await self._asked(self._redis.get(key))
-        return cast("bytes | None", found)
+        return None if found is None else bytes(found).partition(b" ")[2]
 
     async def _flush(self) -> None:
         while self._waiting:
             await asyncio.sleep(FLUSH_SECONDS)
             waiting, self._waiting = self._waiting, []
             pipeline = self._redis.pipeline(transaction=False)
-            for recommendation_id, ttl, answer in waiting:
-                pipeline.set(self._key(f"answer:{recommendation_id}"), answer, px=max(int(ttl * 1000), 1))
+            for recommendation_id, ttl, user_id, answer in waiting:
+                kept = _answer_begins(user_id) + answer
+                pipeline.set(self._key(f"answer:{recommendation_id}"), kept, px=max(int(ttl * 1000), 1))
             with contextlib.suppress(RedisError, OSError):  # a cache: what is lost here is merely not explained later
                 await pipeline.execute()
+
+    async def _drop_answers(self, user_id: str) -> None:
+        """Take down a user's kept answers: a walk over all that are kept, for forgetting is rare."""
+        begins = _answer_begins(user_id)
+        cursor = 0
+        while True:
+            cursor, keys = await self._redis.scan(cursor, match=_literally(self._key("answer:")) + "*", count=BLOCK)
+            if keys:
+                pipeline = self._redis.pipeline(transaction=False)
+                for key in keys:
+                    pipeline.getrange(key, 0, len(begins) - 1)
+                beginnings = await pipeline.execute()
+                if wanted := [key for key, found in zip(keys, beginnings, strict=True) if found == begins]:
+                    await self._redis.unlink(*wanted)
+            if cursor == 0:
+                return
 
     async def _change_item(self, item_id: str, hidden: str, content: bytes) -> LiveItem:
         kept = await self._asked(self._set_item(args=[self._prefix, item_id, hidden, content]))
@@ -217,6 +243,16 @@ class RedisState(StateStore):
             return await asking
         except (TimeoutError, RedisError, OSError) as error:
             raise StateUnavailable(f"redis: {type(error).__name__}: {error}") from error
+
+
+def _answer_begins(user_id: str | None) -> bytes:
+    """What stands before a kept answer: whose it is, in hexadecimal digits, and a space."""
+    return b" " if user_id is None else user_id.encode("utf-8", "surrogatepass").hex().encode() + b" "
+
+
+def _literally(text: str) -> str:
+    """A pattern of Redis's that matches just this."""
+    return "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in text)
 
 
 def _version(entry_id: bytes) -> int:

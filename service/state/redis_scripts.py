@@ -9,7 +9,7 @@ for at = 3, #ARGV, 5 do
   local event_id, user, item, day, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   if redis.call('SADD', prefix .. 'event_ids', event_id) == 1 then
     local version = redis.call('INCR', prefix .. 'version')
-    redis.call('XADD', prefix .. 'log', version .. '-0', 'u', user, 'e', body)
+    redis.call('XADD', prefix .. 'log', version .. '-0', 'u', user, 'e', body, 'd', day)
     redis.call('RPUSH', prefix .. 'user:' .. user, version)
     if day ~= '' then
       redis.call('HINCRBY', prefix .. 'day:' .. day, item, 1)
@@ -40,8 +40,14 @@ local prefix, user = ARGV[1], ARGV[2]
 for _, version in ipairs(redis.call('LRANGE', prefix .. 'user:' .. user, 0, -1)) do
   local found = redis.call('XRANGE', prefix .. 'log', version .. '-0', version .. '-0')
   if found[1] then
-    redis.call('SREM', prefix .. 'event_ids', cjson.decode(found[1][2][4])['event_id'])
+    local event, day = cjson.decode(found[1][2][4]), found[1][2][6]
+    redis.call('SREM', prefix .. 'event_ids', event['event_id'])
     redis.call('XDEL', prefix .. 'log', version .. '-0')
+    if day ~= '' and redis.call('HEXISTS', prefix .. 'day:' .. day, event['item']) == 1 then
+      if redis.call('HINCRBY', prefix .. 'day:' .. day, event['item'], -1) <= 0 then
+        redis.call('HDEL', prefix .. 'day:' .. day, event['item'])
+      end
+    end
   end
 end
 redis.call('DEL', prefix .. 'user:' .. user)

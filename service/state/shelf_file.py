@@ -7,6 +7,7 @@ import queue
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import StateUnavailable
@@ -17,7 +18,24 @@ SETTLE_SECONDS = 0.5
 """An answer younger than this may still wait to be written by its worker."""
 MOST_WAITING = 10_000
 CLEAN_SECONDS = 30.0
-SCHEMA = "CREATE TABLE IF NOT EXISTS answers (id TEXT PRIMARY KEY, expires REAL NOT NULL, answer BLOB NOT NULL)"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS kept (id TEXT PRIMARY KEY, user TEXT, expires REAL NOT NULL, answer BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS by_expiry ON kept (expires);
+"""
+KEEP = "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)"
+FORGET = "DELETE FROM kept WHERE user = ?"
+FORGET_SECONDS = 5.0
+"""Longer than this nobody waits for a slow disk; what was forgotten is not given out all the same."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A statement that waits to be executed."""
+
+    statement: str
+    values: tuple[object, ...]
+    done: threading.Event | None = None
+    """Set once it was, where somebody waits for that."""
 
 
 class ShelfFile:
@@ -25,7 +43,7 @@ class ShelfFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting: queue.Queue[tuple[str, float, bytes] | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[_Entry | None] = queue.Queue(MOST_WAITING)
         self._thread: threading.Thread | None = None
         self._reader: sqlite3.Connection | None = None
 
@@ -46,10 +64,16 @@ class ShelfFile:
         if self._reader is not None:
             self._reader.close()
 
-    def put(self, recommendation_id: str, answer: bytes, ttl_seconds: float) -> None:
+    def put(self, recommendation_id: str, user_id: str | None, answer: bytes, ttl_seconds: float) -> None:
         """Keep an answer soon; dropped where the disk cannot keep up."""
         if not self._waiting.full():
-            self._waiting.put_nowait((recommendation_id, time.time() + ttl_seconds, answer))
+            self._waiting.put_nowait(_Entry(KEEP, (recommendation_id, user_id, time.time() + ttl_seconds, answer)))
+
+    async def forget(self, user_id: str) -> None:
+        """Take down a user's answers, those that still wait here included."""
+        done = threading.Event()
+        await asyncio.to_thread(self._waiting.put, _Entry(FORGET, (user_id,), done))
+        await asyncio.to_thread(done.wait, FORGET_SECONDS)
 
     async def get(self, recommendation_id: str) -> bytes | None:
         """The answer; a very young one is waited for. Raises `StateUnavailable`."""
@@ -61,7 +85,7 @@ class ShelfFile:
         while True:
             try:
                 rows = self._reader.execute(
-                    "SELECT answer FROM answers WHERE id = ? AND expires > ?", (recommendation_id, time.time())
+                    "SELECT answer FROM kept WHERE id = ? AND expires > ?", (recommendation_id, time.time())
                 ).fetchall()
             except sqlite3.Error as error:
                 raise StateUnavailable(f"{self._path}: {error}") from error
@@ -73,8 +97,7 @@ class ShelfFile:
         connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(SCHEMA)
-        connection.execute("CREATE INDEX IF NOT EXISTS by_expiry ON answers (expires)")
+        connection.executescript(SCHEMA)
         return connection
 
     def _write(self) -> None:
@@ -89,14 +112,16 @@ class ShelfFile:
             done = None in batch
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(
-                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [entry for entry in batch if entry is not None]
-                )
+                for entry in filter(None, batch):
+                    connection.execute(entry.statement, entry.values)
                 if time.monotonic() - cleaned > CLEAN_SECONDS:
                     cleaned = time.monotonic()
-                    connection.execute("DELETE FROM answers WHERE expires < ?", (time.time(),))
+                    connection.execute("DELETE FROM kept WHERE expires < ?", (time.time(),))
                 connection.execute("COMMIT")
             except sqlite3.Error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            for entry in filter(None, batch):
+                if entry.done is not None:
+                    entry.done.set()
         connection.close()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import pytest
 
-from model_store.events import Event
+from model_store.events import Event, Feedback, Forgotten
 from service.state.protocol import NO_EVENTS, StateStore
 from tests.support.events import NOON, event
 
@@ -30,6 +30,9 @@ class StateStoreContract(ABC):
 
     async def events_in(self, store: StateStore, user_id: str) -> list[Event]:
         return [kept.event for kept in (await store.events_of(user_id)).events]
+
+    def told(self, entry: Feedback) -> str:
+        return f"{entry.forgotten} forgotten" if isinstance(entry, Forgotten) else f"{entry.user} took {entry.item}"
 
     async def test_events_come_back_in_order_and_whole(self, store: StateStore) -> None:
         first = event("user/ü 1", "item/☃", "rating", value=4.5, recommendation_id="r")
@@ -113,18 +116,32 @@ class StateStoreContract(ABC):
     async def test_forgetting_removes_events_and_leaves_a_tombstone(self, store: StateStore) -> None:
         await store.append([event("u", "i"), event("v", "i")])
         version = (await store.changes(0)).version
+        assert (await store.changes(version - 1)).forgotten == frozenset()
         await store.forget("u")
         gone = await store.events_of("u")
         assert gone.events == ()
         assert gone.forgotten_at > 0
-        assert (await store.changes(version)).users == {"u"}
-        assert [e.user async for e in store.export()] == ["v"]
+        changes = await store.changes(version)
+        assert changes.users == changes.forgotten == {"u"}
+        assert [self.told(entry) async for entry in store.export()] == ["v took i", "u forgotten"]
         after = event("u", "j")
         await store.append([after])
         again = await store.events_of("u")
         assert [kept.event for kept in again.events] == [after]
         assert again.forgotten_at == gone.forgotten_at
         assert again.version > gone.forgotten_at
+        told = [self.told(entry) async for entry in store.export()]
+        assert told == ["v took i", "u forgotten", "u took j"]
+
+    async def test_forgetting_takes_the_user_out_of_the_counts(self, store: StateStore) -> None:
+        day = int(NOON // DAY)
+        first = event("u", "i", timestamp=NOON)
+        both = [first, event("v", "i", timestamp=NOON), event("u", "j", timestamp=NOON), event("u", "k", "hide")]
+        await store.append(both)
+        await store.forget("u")
+        counts = await store.daily_counts(day, day)
+        assert [(count.item_id, count.count) for count in counts] == [("i", 1)]
+        assert await store.append([first]) == 1  # an id that is gone may come again
 
     async def test_daily_counts_hold_positive_events_only(self, store: StateStore) -> None:
         day = int(NOON // DAY)
@@ -149,4 +166,5 @@ class StateStoreContract(ABC):
         events = [event("u", f"item-{number}") for number in range(1500)]
         await store.append(events[:1000])
         await store.append(events[1000:])
-        assert [e.item async for e in store.export()] == [e.item for e in events]
+        exported = [self.told(entry) async for entry in store.export()]
+        assert exported == [f"u took {kept.item}" for kept in events]

@@ -8,7 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model_store.errors import InvalidEvent, StoreUnusable
-from model_store.events import MAX_LINE_BYTES, POSITIVE_RATING, Event, EventType, read_events, write_events
+from model_store.events import (
+    MAX_LINE_BYTES,
+    POSITIVE_RATING,
+    Event,
+    EventType,
+    Feedback,
+    Forgotten,
+    read_events,
+    write_events,
+)
 
 LINE = b'{"event_id":"e1","user":"u/1","item":"i","type":"click","timestamp":1700000000.5}\n'
 
@@ -28,8 +37,9 @@ events = st.builds(
 @given(st.lists(events, max_size=5))
 def test_written_events_are_read_back(tmp_path: Path, several: list[Event]) -> None:
     file = tmp_path / "events.jsonl"
-    write_events(file, several)
-    assert list(read_events(file)) == several
+    mixed: list[Feedback] = [*several, Forgotten(forgotten="somebody/ü"), *several]
+    write_events(file, mixed)
+    assert list(read_events(file)) == mixed
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import service.event_export
-from model_store.events import Event, read_events
+from model_store.events import Event, Forgotten, read_events
 from service.cli import main
 from service.state.embedded import EmbeddedState
 from service.state.protocol import StateStore
@@ -34,7 +34,7 @@ def fill(store: StateStore, events: Sequence[Event], forgotten: str) -> None:
 
 
 EVENTS = [event("a", "i/1"), event("gone", "i2"), event("ü", "i3", "rating", value=4.0), event("a", "i1", "hide")]
-LEFT = [kept for kept in EVENTS if kept.user != "gone"]
+LEFT = [*(kept for kept in EVENTS if kept.user != "gone"), Forgotten(forgotten="gone")]
 
 
 def test_from_the_embedded_state_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_from_the_embedded_state_in_blocks(tmp_path: Path, monkeypatch: pytest.M
     fill(EmbeddedState(tmp_path / "store" / "state", shared=False), EVENTS, "gone")
     result = export("--store", tmp_path / "store", "--out", tmp_path / "events.jsonl")
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("3 events")
+    assert result.output.startswith("3 events, 1 forgotten users")
     assert list(read_events(tmp_path / "events.jsonl")) == LEFT
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.events import Event, read_events
+from model_store.events import Event, Feedback, Forgotten, read_events
 from training.data.dataset import Dataset
 from training.data.interactions import Interactions
 
@@ -21,14 +21,18 @@ NAMED = 5
 
 
 def with_events(dataset: Dataset, paths: Sequence[Path]) -> Dataset:
-    """`dataset` with the events of these JSON-lines files behind its own interactions.
+    """`dataset` with the events of these JSON-lines files, oldest first, behind its own interactions.
+
+    A user who was forgotten leaves, with the dataset's own interactions and all events before the tombstone; events
+    behind it are of somebody new.
 
     An `event_id` counts once. As in the service, the newest event of a user about an item decides: where it counts as
     history it becomes one interaction (in the training part, where the dataset names parts); otherwise none does.
     Users that the dataset does not know come last. Events about items that it does not know are left out, with one
     warning. Raises InvalidEvent, StoreUnusable.
     """
-    newest = _newest(event for path in paths for event in read_events(path))
+    kept, forgotten = _kept(entry for path in paths for entry in read_events(path))
+    dataset, newest = _without(dataset, forgotten), _newest(kept)
     item_rows = {item_id: row for row, item_id in enumerate(dataset.items.item_ids)}
     unknown = [event.item for event in newest if event.item not in item_rows]
     if unknown:
@@ -52,6 +56,44 @@ def with_events(dataset: Dataset, paths: Sequence[Path]) -> Dataset:
         given_split=np.zeros(len(events), np.int8),
     )
     return replace(dataset, user_ids=list(user_rows), interactions=_joined(dataset.interactions, added))
+
+
+def _kept(feedback: Iterable[Feedback]) -> tuple[list[Event], set[str]]:
+    """The events that no later tombstone voids, in order, and who was ever forgotten."""
+    by_user: dict[str, list[tuple[int, Event]]] = {}
+    forgotten: set[str] = set()
+    for place, entry in enumerate(feedback):
+        if isinstance(entry, Forgotten):
+            forgotten.add(entry.forgotten)
+            by_user.pop(entry.forgotten, None)
+        else:
+            by_user.setdefault(entry.user, []).append((place, entry))
+    placed = sorted((placed for events in by_user.values() for placed in events), key=lambda placed: placed[0])
+    return [event for _, event in placed], forgotten
+
+
+def _without(dataset: Dataset, user_ids: set[str]) -> Dataset:
+    """`dataset` as if it had never heard of these users; the others' rows close the gaps."""
+    keep = np.array([user_id not in user_ids for user_id in dataset.user_ids], np.bool_)
+    if keep.all():
+        return dataset
+    rows = np.cumsum(keep) - 1
+    own = dataset.interactions
+    kept = np.flatnonzero(keep[own.user_row])
+    logger.warning("%d users asked to be forgotten and are left out", int((~keep).sum()))
+
+    def column(values: NDArray[Any] | None) -> NDArray[Any] | None:
+        return None if values is None else values[kept]
+
+    interactions = Interactions(
+        user_row=rows[own.user_row[kept]].astype(np.int32),
+        item_row=own.item_row[kept],
+        timestamp=column(own.timestamp),
+        rating=column(own.rating),
+        given_split=column(own.given_split),
+    )
+    remaining = [user_id for user_id, stays in zip(dataset.user_ids, keep.tolist(), strict=True) if stays]
+    return replace(dataset, user_ids=remaining, interactions=interactions)
 
 
 def _newest(events: Iterable[Event]) -> list[Event]:

@@ -109,11 +109,11 @@ async def test_workers_find_each_others_answers(tmp_path: Path) -> None:
         await store.start()
     try:
         recommendation_id = new_recommendation_id(time.time())
-        stores[0].keep_answer(recommendation_id, b"answer", 60)
+        stores[0].keep_answer(recommendation_id, "u", b"answer", 60)
         assert await stores[1].kept_answer(recommendation_id) == b"answer"
         assert await stores[1].kept_answer(new_recommendation_id(time.time() - 10)) is None
         short = new_recommendation_id(time.time())
-        stores[0].keep_answer(short, b"answer", 0.01)
+        stores[0].keep_answer(short, None, b"answer", 0.01)
         await asyncio.sleep(0.2)
         assert await Answers(stores[1], 1000, 60).find(short) is None
     finally:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model_store.errors import InvalidEvent
-from model_store.events import write_events
+from model_store.events import Forgotten, write_events
 from tests.support.events import NOON, event
 from tests.support.tiny_dataset import tiny_dataset, write_dataset
 from training.config import RunConfig
@@ -96,3 +96,27 @@ def test_a_run_reads_them(tmp_path: Path) -> None:
     (tmp_path / "events").write_text("{}\n")
     with pytest.raises(InvalidEvent, match="line 1"):
         read(config)
+
+
+def test_a_forgotten_user_leaves_with_all_that_came_before(tmp_path: Path) -> None:
+    dataset = tiny_dataset()
+    given = replace(dataset.interactions, given_split=np.arange(len(dataset.interactions), dtype=np.int8) % 3)
+    dataset = replace(dataset, interactions=given)
+    write_events(tmp_path / "old", [event("u7", "i1"), event("new", "i2"), event("u8", "i3")])
+    gone, back = Forgotten(forgotten="u7"), event("u8", "i4")
+    write_events(tmp_path / "events", [gone, Forgotten(forgotten="new"), Forgotten(forgotten="u8"), back])
+    joined = with_events(dataset, [tmp_path / "old", tmp_path / "events"])
+    assert joined.user_ids == [user for user in dataset.user_ids if user not in ("u7", "u8")] + ["u8"]
+
+    def pairs(of: Dataset) -> list[tuple[str, str, float, int]]:
+        own = of.interactions
+        assert own.timestamp is not None
+        assert own.given_split is not None
+        columns = (own.user_row, own.item_row, own.timestamp, own.given_split)
+        return [(of.user_ids[u], of.items.item_ids[i], float(t), int(s)) for u, i, t, s in zip(*columns, strict=True)]
+
+    remaining = [pair for pair in pairs(dataset) if pair[0] not in ("u7", "u8")]
+    assert pairs(joined) == [*remaining, ("u8", "i4", back.timestamp, 0)]
+    assert len(remaining) < len(dataset.interactions)
+    again = with_events(dataset, [tmp_path / "events", tmp_path / "old"])  # the other order: what is read last is new
+    assert {"u7", "new"} <= set(again.user_ids)
