@@ -23,7 +23,7 @@ COPY --from=build /opt/magnet /opt/magnet
 ENV PATH=/opt/magnet/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Made here so that volumes mounted over them belong to the user who writes them.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin magnet \
-  && install -d -o magnet -g magnet /store /keys
+  && install -d -o magnet -g magnet /store /keys /events
 COPY docker/make-keys /usr/local/bin/make-keys
 USER magnet
 WORKDIR /home/magnet
