@@ -15,7 +15,8 @@ RUN /opt/magnet/bin/pip install --no-cache-dir --no-compile --no-deps --force-re
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/magnet /opt/magnet
-ENV PATH=/opt/magnet/bin:$PATH PYTHONUNBUFFERED=1
+# Matplotlib keeps a cache of fonts, and the file system is read-only.
+ENV PATH=/opt/magnet/bin:$PATH PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib
 # Made here so that volumes mounted over them belong to the user who writes them.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin magnet \
   && install -d -o magnet -g magnet /store /data /runs

@@ -1,8 +1,8 @@
 """Builds the images and takes the composed system through its life, counting what fails: `make check-docker`.
 
 Build, start before there is a snapshot, train, publish, ask, swap and roll back under load, restart Redis, scale to
-two, take down. Needs a Docker engine and Compose (either spelling) and nothing beyond Python's standard library. It has
-a project name and volumes of its own and removes them; images and their cache stay.
+two, watch it with Prometheus, take down. Needs a Docker engine and Compose (either spelling) and nothing beyond
+Python's standard library. It has a project name and volumes of its own and removes them; images and their cache stay.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PROJECT = "magnet-check"
 LARGEST_SERVICE_IMAGE_MB = 900
 PATIENCE_SECONDS = 180  # for what takes seconds where nothing else runs
 PAUSE_SECONDS = 0.02  # leaves a small machine time to train beside the load
+PROMETHEUS = "prom/prometheus:v3.5.0"
 TOLERANCE = 5e-6  # contributions are printed with six decimals
 
 
@@ -37,24 +38,27 @@ def main() -> None:
     """Every step in order; the first that does not hold ends it with an `AssertionError`."""
     parser = argparse.ArgumentParser(description="Take the composed system through its life.")
     parser.add_argument("--model", default="magnet", help="what is trained and served; `popularity` is swapped in")
-    model = parser.parse_args().model
+    parser.add_argument("--threads", type=int, help="of the trainer; one is best where other work shares the cores")
+    given = parser.parse_args()
     system = System()
     step("build", lambda: system.compose("build"))
     step("service image: size, no torch, no root", lambda: check_image(system))
     try:
         step("start without a snapshot: alive, not ready", lambda: start_empty(system))
-        step("train on the demo catalogue, publish", lambda: system.compose("run", "--rm", "trainer", "--model", model))
+        step("train on the demo catalogue, publish", lambda: train(system, given.model, given.threads))
         step("becomes ready by itself", lambda: system.until_ready(PATIENCE_SECONDS))
         step("refuses calls without a key", lambda: refuses_strangers(system))
         step("recommends and explains", lambda: recommends(system))
         step("swap to another snapshot and back under load", lambda: swaps(system))
         step("feedback, and a restart of Redis under load", lambda: restarts_redis(system))
         step("scale to two under load", lambda: scales(system))
+        step("console and report", lambda: shows(system))
+        step("Prometheus: both replicas scraped, rules loaded", lambda: watches(system))
     except BaseException:
         system.compose("logs", "--tail", "60")
         raise
     finally:
-        system.compose("down", "--volumes", "--remove-orphans")
+        system.compose("--profile", "observability", "down", "--volumes", "--remove-orphans")
     print("all steps passed")
 
 
@@ -70,9 +74,7 @@ class System:
     """The composed system on a free port, and a client of it."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port, self.prometheus_port = free_port(), free_port()
         self.key = ""
         spoken = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
         if not spoken and not shutil.which("docker-compose"):
@@ -88,7 +90,7 @@ class System:
         return self._run(arguments, subprocess.PIPE)
 
     def _run(self, arguments: tuple[str, ...], stdout: int | None) -> str:
-        environment = {**os.environ, "PORT": str(self.port)}
+        environment = {**os.environ, "PORT": str(self.port), "PROMETHEUS_PORT": str(self.prometheus_port)}
         command = [*self._compose, "-p", PROJECT, *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, check=True, text=True, stdout=stdout).stdout or ""
 
@@ -150,6 +152,13 @@ class System:
                 thread.join()
 
 
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def quote(text: str) -> str:
     """`text` as one segment of a path."""
     return urllib.parse.quote(text, safe="")
@@ -180,6 +189,12 @@ def start_empty(system: System) -> None:
     system.until(lambda: healthy_replicas(system) == 1, PATIENCE_SECONDS, "a service that Docker calls healthy")
     system.key = system.output("exec", "-T", "service", "cat", "/keys/api-key").strip()
     assert len(system.key) > 30, "expected a generated key"
+
+
+def train(system: System, model: str, threads: int | None) -> None:
+    """The trainer's container, once: generate the demo catalogue, train, publish, promote."""
+    environment = ["-e", f"OMP_NUM_THREADS={threads}"] if threads else []
+    system.compose("run", "--rm", *environment, "trainer", "--model", model)
 
 
 def refuses_strangers(system: System) -> None:
@@ -250,6 +265,49 @@ def scales(system: System) -> str:
         subprocess.run(["docker", "stop", first], check=True, stdout=subprocess.DEVNULL)
         time.sleep(3)
     return only_successes(statuses)
+
+
+def shows(system: System) -> str:
+    """The console comes without a key, the report of the served snapshot with one."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{system.port}/", timeout=20) as page:
+        assert b"MAGNET console" in page.read()
+    assert system.get("/snapshot/report", key=False)[0] == 401
+    report = urllib.request.Request(f"http://127.0.0.1:{system.port}/snapshot/report")
+    report.add_header("Authorization", f"Bearer {system.key}")
+    with urllib.request.urlopen(report, timeout=20) as answer:
+        size = len(answer.read())
+    assert size > 10_000, size
+    return f"a report of {size / 1e3:.0f} kB"
+
+
+def watches(system: System) -> str:
+    """The profile `observability`, where its image is at hand or can be pulled."""
+    at_hand = subprocess.run(["docker", "image", "inspect", PROMETHEUS], capture_output=True).returncode == 0
+    if not at_hand and subprocess.run(["docker", "pull", "-q", PROMETHEUS], capture_output=True).returncode:
+        return f"not checked: {PROMETHEUS} is neither here nor can it be pulled"
+    both = ["--scale", "service=2", "service", "prometheus"]
+    system.compose("--profile", "observability", "up", "-d", "--no-recreate", *both)
+    system.until(lambda: len(scraped(system)) == 2, PATIENCE_SECONDS, "two healthy targets")
+    rules = prometheus(system, "rules")["groups"]
+    names = [rule["name"] for group in rules for rule in group["rules"]]
+    assert names
+    assert all(rule["health"] != "err" for group in rules for rule in group["rules"]), rules
+    return f"{len(scraped(system))} targets up, {len(names)} rules: {', '.join(names)}"
+
+
+def scraped(system: System) -> list[str]:
+    """The targets that Prometheus could ask."""
+    try:
+        targets = prometheus(system, "targets")["activeTargets"]
+    except OSError:
+        return []
+    return [target["scrapeUrl"] for target in targets if target["health"] == "up"]
+
+
+def prometheus(system: System, what: str) -> Any:
+    """What Prometheus says about itself."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{system.prometheus_port}/api/v1/{what}", timeout=20) as answer:
+        return json.load(answer)["data"]
 
 
 def healthy_replicas(system: System) -> int:
