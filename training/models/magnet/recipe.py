@@ -11,27 +11,23 @@ Everything that is chosen is chosen on validation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel
 from scipy import sparse
 
 from training.data.dataset import Dataset
 from training.data.splits import Split
-from training.evaluation.metrics import ndcg_at, recall_at
-from training.evaluation.ranking import rank_positives
 from training.fit.loop import Outcome, run_phase
 from training.fit.run import Run
-from training.graph.content import content_knn
-from training.models.closed_form import ClosedFormSettings, fit_closed_form, why_off
-from training.models.closed_form_search import choose
+from training.models.closed_form import ClosedFormSettings
 from training.models.item_item import ItemItem
 from training.models.magnet.base_phase import BasePhase
+from training.models.magnet.blend import choose_blend, choose_closed_form, item_item
 from training.models.magnet.candidates import candidate_table
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.dual_view import DualViewBase, Graphs
@@ -39,15 +35,16 @@ from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
+from training.models.magnet.material import content_graphs, hold_out, modalities, presence, some_users
 from training.models.magnet.roles import structured_experts
 from training.models.magnet.router import LEAN, PairRouter
 from training.models.magnet.router_phase import RouterPhase
 from training.models.magnet.scored import Evidence, Mixture, gather_evidence
+from training.models.magnet.table_scores import TableScores
 from training.models.protocol import FittedModel, Recipe, capped_histories
 
-FIRST_BLEND = 2.0
-"""Where the search for the item-item term's weight starts."""
-ROUTER_USERS = 20_000
+DEAR = 0.01
+"""A mixture that loses this share of validation quality by reading the item-item evidence does not read it."""
 
 
 @dataclass(frozen=True)
@@ -72,40 +69,24 @@ class MagnetRecipe(Recipe):
     def fit(self, dataset: Dataset, split: Split, config: MagnetConfig, run: Run) -> FittedModel:
         """Steps 1 to 3."""
         content = content_graphs(dataset, config)
-        present = presence(dataset)
         outcomes: dict[str, Outcome] = {}
         base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
-        fitted = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
-        first = frozen(fitted)
+        rest = replace(split, train=base_train, train_order=None)
+        without = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
         closed_form = choose_closed_form(split, content, config, run)
-        term = item_item(base_train, content, closed_form, config, run)
-        histories = capped_histories(replace(split, train=base_train, train_order=None), config.history_cap)
-        blend = choose_blend(first, histories, term, split)
-        evidence = gather_evidence(
-            first, histories, present, term, blend, modalities(dataset), routed=config.item_item.routed
-        )
-        mixture, schedule = self._mixture(evidence, dataset, config, run, held_out, split, outcomes)
+        before, _ = self._evidence(frozen(without), rest, content, closed_form, dataset, config, run)
 
-        fitted = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=fitted)
-        bases = aligned(frozen(fitted), first)
-        term = item_item(split.train, content, closed_form, config, run)
-        histories = capped_histories(split, config.history_cap)
-        blend = choose_blend(bases, histories, term, split)
-        evidence = gather_evidence(
-            bases, histories, present, term, blend, modalities(dataset), routed=config.item_item.routed
-        )
-        steps = tuple(outcomes[phase.name].best_step for phase in fitted)
-        modules = tuple(phase.module for phase in fitted)
-        chosen = Chosen(steps, modules, split.train.nnz, bases, closed_form, blend, mixture)
-        return FittedMagnet(
-            evidence,
-            mixture,
-            modalities(dataset),
-            chosen,
-            config,
-            facts(outcomes, schedule, blend, term),
-            dataset.features,
-        )
+        phases = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=without)
+        base = aligned(frozen(phases), before.base)
+        evidence, blend = self._evidence(base, split, content, closed_form, dataset, config, run)
+
+        mixture, schedule, judged = self._placed(before, evidence, dataset, config, run, held_out, split, outcomes)
+        evidence = replace(evidence, routed=judged["placement"] == "routed")
+        steps = tuple(outcomes[phase.name].best_step for phase in phases)
+        modules = tuple(phase.module for phase in phases)
+        chosen = Chosen(steps, modules, split.train.nnz, base, closed_form, blend, mixture)
+        about = facts(outcomes, schedule, blend, evidence.item_item) | {"mixture": judged}
+        return FittedMagnet(evidence, mixture, modalities(dataset), chosen, config, about, dataset.features)
 
     def refit(
         self, fitted: FittedModel, dataset: Dataset, interactions: Split, config: MagnetConfig, run: Run
@@ -121,21 +102,66 @@ class MagnetRecipe(Recipe):
             more = max(1, round(steps * interactions.train.nnz / chosen.positives))
             run_phase(phase, run, max_steps=more, evaluate_every=None)
             phases.append(phase)
-        bases = aligned(frozen(phases), chosen.reference)
-        term = item_item(interactions.train, content, chosen.closed_form, config, run)
-        histories = capped_histories(interactions, config.history_cap)
-        evidence = gather_evidence(
-            bases, histories, presence(dataset), term, chosen.blend, modalities(dataset), routed=config.item_item.routed
+        base = aligned(frozen(phases), chosen.reference)
+        evidence, _ = self._evidence(
+            base, interactions, content, chosen.closed_form, dataset, config, run, blend=chosen.blend
         )
-        return FittedMagnet(
-            evidence,
-            chosen.mixture,
-            modalities(dataset),
-            chosen,
-            config,
-            fitted.training_facts(),
-            dataset.features,
-        )
+        evidence = replace(evidence, routed=fitted.evidence.routed)
+        about = fitted.training_facts()
+        return FittedMagnet(evidence, chosen.mixture, modalities(dataset), chosen, config, about, dataset.features)
+
+    def _evidence(
+        self,
+        base: FrozenBase,
+        split: Split,
+        content: Mapping[str, sparse.csr_array],
+        closed_form: ClosedFormSettings | None,
+        dataset: Dataset,
+        config: MagnetConfig,
+        run: Run,
+        *,
+        blend: float | None = None,
+    ) -> tuple[Evidence, float]:
+        """What there is to read for users with the histories of `split.train`, and the item-item term's weight."""
+        term = item_item(split.train, content, closed_form, config, run)
+        histories = capped_histories(split, config.history_cap)
+        if blend is None:
+            blend = choose_blend(base, histories, term, split)
+        routed = config.item_item.placement != "beside"
+        return gather_evidence(
+            base, histories, presence(dataset), term, blend, modalities(dataset), routed=routed
+        ), blend
+
+    def _placed(
+        self,
+        before: Evidence,
+        evidence: Evidence,
+        dataset: Dataset,
+        config: MagnetConfig,
+        run: Run,
+        held_out: sparse.csr_array,
+        split: Split,
+        outcomes: dict[str, Outcome],
+    ) -> tuple[Mixture, EntropySchedule, dict[str, Any]]:
+        """The mixture fitted on the evidence `before` the held-out positives; judged, and placed, on all `evidence`."""
+        mixture, schedule = self._mixture("router", before, dataset, config, run, held_out, split, outcomes)
+        judged = self._judged(evidence, mixture, split, config, run)
+        dear = judged["routed"] < (1 - DEAR) * judged["static"]
+        if config.item_item.placement == "auto" and evidence.item_item is not None and dear:
+            before, evidence = replace(before, routed=False), replace(evidence, routed=False)
+            mixture, schedule = self._mixture("router-beside", before, dataset, config, run, held_out, split, outcomes)
+            judged |= {"beside": self._judged(evidence, mixture, split, config, run)["routed"]}
+        return mixture, schedule, {"placement": "routed" if evidence.routed else "beside", **judged}
+
+    def _judged(
+        self, evidence: Evidence, mixture: Mixture, split: Split, config: MagnetConfig, run: Run
+    ) -> dict[str, float]:
+        """Mean of validation Recall and NDCG at 20 with the mixture and without it."""
+        rows = some_users(split.valid, np.random.default_rng([run.seed, 7]))
+        table = candidate_table(evidence, rows, split.valid, split.train, config.router.candidates)
+        scores = TableScores(evidence, mixture, table)
+        found = {"routed": scores.quality(), "static": scores.static_quality()}
+        return {name: (figures["recall@20"] + figures["ndcg@20"]) / 2 for name, figures in found.items()}
 
     def _phase(
         self,
@@ -190,6 +216,7 @@ class MagnetRecipe(Recipe):
 
     def _mixture(
         self,
+        name: str,
         evidence: Evidence,
         dataset: Dataset,
         config: MagnetConfig,
@@ -227,10 +254,10 @@ class MagnetRecipe(Recipe):
             evidence, some_users(split.valid, rng), split.valid, split.train, settings.candidates
         )
         phase = RouterPhase(
-            "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
+            name, evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )
         if len(experts.roles) > 1 and len(phase.usable):
-            outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
+            outcomes[name] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
         mixture.eval()
         return mixture, schedule
 
@@ -238,115 +265,6 @@ class MagnetRecipe(Recipe):
 def frozen(phases: Sequence[BasePhase]) -> FrozenBase:
     """The fitted members side by side."""
     return concatenate([freeze(phase.module) for phase in phases])
-
-
-def modalities(dataset: Dataset) -> list[str]:
-    """Behaviour, then the content modalities in the dataset's order."""
-    return ["behaviour", *dataset.features]
-
-
-def presence(dataset: Dataset) -> NDArray[np.bool_]:
-    """(I, M) which item has which modality; behaviour is always there, measured or inferred from neighbours."""
-    columns = [np.ones(dataset.n_items, bool), *(matrix.present for matrix in dataset.features.values())]
-    return np.stack(columns, axis=1)
-
-
-def content_graphs(dataset: Dataset, config: MagnetConfig) -> dict[str, sparse.csr_array]:
-    """The frozen content graph of every content modality."""
-    return {
-        name: content_knn(matrix.values, matrix.present, k=config.graph.neighbours, hub_cap=config.graph.hub_cap)
-        for name, matrix in dataset.features.items()
-    }
-
-
-def hold_out(train: sparse.csr_array, share: float, seed: int) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Take `share` of the positives of users and items that have more than two out of `train`.
-
-    Returns:
-        the rest and what was held out, both (U, I).
-
-    """
-    rng = np.random.default_rng([seed, 3])
-    users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
-    items = train.indices
-    many = (np.diff(train.indptr)[users] > 2) & (np.bincount(items, minlength=train.shape[1])[items] > 2)
-    out = many & (rng.random(len(items)) < share)
-
-    def matrix(chosen: NDArray[np.bool_]) -> sparse.csr_array:
-        ones = np.ones(int(chosen.sum()), np.float32)
-        return sparse.csr_array((ones, (users[chosen], items[chosen])), shape=train.shape)
-
-    return matrix(~out), matrix(out)
-
-
-def some_users(positives: sparse.csr_array, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Users with a positive; a sample of them where there are very many."""
-    rows = np.flatnonzero(np.diff(positives.indptr)).astype(np.int64)
-    return rows if len(rows) <= ROUTER_USERS else np.sort(rng.choice(rows, ROUTER_USERS, replace=False))
-
-
-def choose_closed_form(
-    split: Split, content: Mapping[str, sparse.csr_array], config: MagnetConfig, run: Run
-) -> ClosedFormSettings | None:
-    """λ and the content prior of the item-item model, by validation; None where the term is off or too large."""
-    if not config.item_item.enabled or why_off(split.train.shape[1]):
-        return None
-    with run.bar("closed form", 1) as advance:
-        settings = choose(split.train, split.valid, content, seed=run.seed, device=run.device)
-        advance(f"λ {settings.reg:.0f}")
-    return settings
-
-
-def item_item(
-    train: sparse.csr_array,
-    content: Mapping[str, sparse.csr_array],
-    settings: ClosedFormSettings | None,
-    config: MagnetConfig,
-    run: Run,
-) -> ItemItem | None:
-    """The item-item model of these interactions."""
-    if settings is None:
-        return None
-    return fit_closed_form(train, content, settings, per_row=config.item_item.neighbours, device=run.device)
-
-
-def choose_blend(base: FrozenBase, histories: sparse.csr_array, term: ItemItem | None, split: Split) -> float:
-    """The weight of the item-item term that ranks validation best beside the base."""
-    if term is None:
-        return 0.0
-    users, candidates = base.users(histories), base.candidates
-    total = term.matrix()
-    rows = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
-    rows = rows[:: max(1, len(rows) // ROUTER_USERS)]
-    positives = split.valid[rows]
-
-    def quality(weight: float) -> float:
-        ranks = rank_positives(
-            lambda block: users[block] @ candidates.T + weight * (histories[block] @ total).toarray(),
-            positives,
-            split.train,
-            rows,
-        )
-        return float((recall_at(20, ranks, positives.indptr) + ndcg_at(20, ranks, positives.indptr)).mean())
-
-    return best_weight(quality)
-
-
-def best_weight(quality: Callable[[float], float]) -> float:
-    """The non-negative weight of highest quality, to within √2: doubling or halving from `FIRST_BLEND`, then between.
-
-    How large the term's values are depends on the data, so no fixed grid would do.
-    """
-    tried = {weight: quality(weight) for weight in (0.0, FIRST_BLEND)}
-    for factor in (2.0, 0.5):
-        weight, worse = FIRST_BLEND * factor, 0
-        while worse < 2 and 1e-3 < weight < 1e4:
-            tried[weight] = quality(weight)
-            worse = 0 if tried[weight] >= max(tried.values()) else worse + 1
-            weight *= factor
-    best = max(tried, key=tried.__getitem__)
-    tried |= {weight: quality(weight) for weight in (best / 2**0.5, best * 2**0.5) if best}
-    return max(tried, key=tried.__getitem__)
 
 
 def facts(
@@ -360,8 +278,9 @@ def facts(
     base = [outcome for name, outcome in outcomes.items() if name.startswith(("held-out-", "base-"))]
     epochs = sum(outcome.epochs for outcome in base)
     switched = None
-    if schedule.second_stage and "router" in outcomes:
-        switched = round(int(schedule.switch_step) / outcomes["router"].steps_per_epoch, 2)
+    router = [outcome for name, outcome in outcomes.items() if name.startswith("router")]
+    if schedule.second_stage and router:
+        switched = round(int(schedule.switch_step) / router[-1].steps_per_epoch, 2)
     return {
         "best_steps": [outcome.best_step for name, outcome in outcomes.items() if name.startswith("base-")],
         "steps": sum(outcome.steps for outcome in base),

@@ -18,8 +18,8 @@ from training.models.magnet.config import RouterConfig
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.router import Routing, RoutingStatistics, statistics
 from training.models.magnet.scored import Evidence, Mixture
+from training.models.magnet.table_scores import NEVER, TableScores
 
-NEVER = -1e9
 SLOWEST = 0.05
 """Step sizes fall linearly to this share: the last steps average out the noise of small batches."""
 
@@ -49,7 +49,7 @@ class RouterPhase(Phase[_Fitted]):
         selected_on: CandidateTable,
         run: Run,
     ) -> None:
-        self.name, self.evidence, self.config, self.run = name, evidence, config, run
+        self.name, self.config, self.run = name, config, run
         self.mixture, self.schedule = mixture, schedule
         self.module = _Fitted(mixture, schedule)
         self.optimiser = torch.optim.AdamW(
@@ -65,46 +65,23 @@ class RouterPhase(Phase[_Fitted]):
             lr=config.learning_rate,
         )
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.table, self.selected_on = fitted_on, selected_on
         self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
-        self._parts = torch.from_numpy(evidence.base.parts)
-        self._users = torch.from_numpy(evidence.users)
-        self._user_features = torch.from_numpy(evidence.user_features)
-        self._item_features = torch.from_numpy(evidence.item_features)
+        self.fitting = TableScores(evidence, mixture, fitted_on)
+        self.selecting = TableScores(evidence, mixture, selected_on)
 
     def selectable(self, step: int) -> bool:
         """Only states of the fully ramped second stage may be chosen: those before route densely."""
         return self.schedule.ramped
-
-    def _scores(self, table: CandidateTable, rows: Tensor, *, dense: bool) -> tuple[Tensor, Routing]:
-        experts, router = self.mixture.experts, self.mixture.router
-        user_rows = torch.from_numpy(table.user_rows)[rows]
-        items = table.items[rows]
-        residuals = experts.item_residuals(self._parts)
-        scores = experts(
-            table.part_scores[rows],
-            table.predicted[rows],
-            experts.user_residuals(self._users[user_rows]),
-            residuals[items],
-        )
-        routing: Routing = router(
-            router.user(self._user_features[user_rows]),
-            router.item(self._item_features)[items],
-            table.cues[rows],
-            dense=dense,
-        )
-        total = (routing.gates * scores).sum(dim=-1) + table.level[rows]
-        return total.masked_fill(~table.unseen[rows], NEVER), routing
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Ranking loss, the schedule's pressure, and the bound on the logits."""
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * max(1 - step / self.config.steps, SLOWEST)
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
-        scores, routing = self._scores(self.table, rows, dense=not self.schedule.ramped)
+        scores, routing = self.fitting.routed(rows, dense=not self.schedule.ramped)
         logits = scores * self.module.log_sharpness.exp()
-        positive = self.table.positive[rows]
+        positive = self.fitting.table.positive[rows]
         # each positive against the candidates that are none
         others = torch.logsumexp(logits.masked_fill(positive, NEVER), dim=1, keepdim=True)
         each = torch.logaddexp(logits, others) - logits
@@ -133,19 +110,6 @@ class RouterPhase(Phase[_Fitted]):
             **{f"use/{name}": float(value) for name, value in zip(names, use, strict=True)},
         }
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Recall and NDCG at 20 among the validation users' candidates; positives out of reach count as missed."""
-        table = self.selected_on
-        recall, ndcg = [], []
-        discount = 1 / torch.log2(torch.arange(2.0, 22.0))
-        for start in range(0, len(table.user_rows), 512):
-            rows = torch.arange(start, min(start + 512, len(table.user_rows)))
-            scores, _ = self._scores(table, rows, dense=False)
-            top = scores.topk(min(20, scores.shape[1]), dim=1).indices
-            hits = table.positive[rows].gather(1, top).float()
-            held_out = torch.from_numpy(table.held_out)[rows]
-            recall.append(hits.sum(dim=1) / held_out)
-            ideal = torch.cumsum(discount, 0)[held_out.clamp_max(20) - 1]
-            ndcg.append((hits * discount[: hits.shape[1]]).sum(dim=1) / ideal)
-        return {"recall@20": float(torch.cat(recall).mean()), "ndcg@20": float(torch.cat(ndcg).mean())}
+        """Recall and NDCG at 20 among the validation users' candidates."""
+        return self.selecting.quality()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.models.magnet.recipe import best_weight
+from training.models.magnet.blend import best_weight
 
 
 @pytest.mark.parametrize("peak", [0.01, 0.3, 2.0, 11.0, 700.0])

@@ -20,10 +20,12 @@ from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.loop import Interrupted
 from training.fit.run import Run
+from training.models.magnet.blend import best_weight
 from training.models.magnet.candidates import candidate_table
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
-from training.models.magnet.recipe import MagnetRecipe, best_weight, hold_out
+from training.models.magnet.material import hold_out
+from training.models.magnet.recipe import MagnetRecipe
 from training.models.magnet.router_phase import RouterPhase
 from training.models.protocol import capped_histories
 
@@ -101,7 +103,7 @@ def test_the_router_is_validated_as_the_whole_model_would_be(three: Fit, tmp_pat
     assert found["recall@20"] == pytest.approx(recall_at(20, ranks, positives.indptr).mean(), abs=1e-6)
     assert found["ndcg@20"] == pytest.approx(ndcg_at(20, ranks, positives.indptr).mean(), abs=1e-6)
     narrow = router_phase(three, tmp_path, 5).validate()  # positives out of reach count as missed
-    reached = router_phase(three, tmp_path, 5).selected_on.reachable
+    reached = router_phase(three, tmp_path, 5).selecting.table.reachable
     assert narrow["recall@20"] <= found["recall@20"]
     assert reached < 1
 

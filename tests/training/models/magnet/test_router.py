@@ -56,7 +56,9 @@ def test_dense_routing_keeps_every_expert() -> None:
 def test_what_hardly_varies_is_not_blown_up() -> None:
     features = torch.ones(1000, 1)
     features[0] = 0  # one item in a thousand has no picture
-    router = PairRouter(features, features, torch.zeros(E), n_modalities=M, hidden=4, top_k=2, generator=torch.Generator())
+    router = PairRouter(
+        features, features, torch.zeros(E), n_modalities=M, hidden=4, top_k=2, generator=torch.Generator()
+    )
     seen = (features - router.item.mean) / router.item.scale
     assert float(seen.abs().max()) <= 5
 

@@ -18,7 +18,7 @@ from model_store.scoring import Scorer, scorer_for
 from tests.support.drafts import draft_of
 from tests.support.tiny_magnet import Fit
 from training.graph.content import centred_unit_rows
-from training.models.magnet.recipe import content_graphs
+from training.models.magnet.material import content_graphs
 
 CASES = [(3, 2)]
 

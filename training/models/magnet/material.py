@@ -1,0 +1,62 @@
+"""What a data set gives the recipe: modalities, their graphs, and positives held out for the router.
+
+Axes: `U` users, `I` items, `M` modalities (behaviour first).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from training.data.dataset import Dataset
+from training.graph.content import content_knn
+from training.models.magnet.config import MagnetConfig
+
+MOST_USERS = 20_000
+"""Users that the router is fitted and chosen on, where there are more."""
+
+
+def modalities(dataset: Dataset) -> list[str]:
+    """Behaviour, then the content modalities in the dataset's order."""
+    return ["behaviour", *dataset.features]
+
+
+def presence(dataset: Dataset) -> NDArray[np.bool_]:
+    """(I, M) which item has which modality; behaviour is always there, measured or inferred from neighbours."""
+    columns = [np.ones(dataset.n_items, bool), *(matrix.present for matrix in dataset.features.values())]
+    return np.stack(columns, axis=1)
+
+
+def content_graphs(dataset: Dataset, config: MagnetConfig) -> dict[str, sparse.csr_array]:
+    """The frozen content graph of every content modality."""
+    return {
+        name: content_knn(matrix.values, matrix.present, k=config.graph.neighbours, hub_cap=config.graph.hub_cap)
+        for name, matrix in dataset.features.items()
+    }
+
+
+def hold_out(train: sparse.csr_array, share: float, seed: int) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Take `share` of the positives of users and items that have more than two out of `train`.
+
+    Returns:
+        the rest and what was held out, both (U, I).
+
+    """
+    rng = np.random.default_rng([seed, 3])
+    users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
+    items = train.indices
+    many = (np.diff(train.indptr)[users] > 2) & (np.bincount(items, minlength=train.shape[1])[items] > 2)
+    out = many & (rng.random(len(items)) < share)
+
+    def matrix(chosen: NDArray[np.bool_]) -> sparse.csr_array:
+        ones = np.ones(int(chosen.sum()), np.float32)
+        return sparse.csr_array((ones, (users[chosen], items[chosen])), shape=train.shape)
+
+    return matrix(~out), matrix(out)
+
+
+def some_users(positives: sparse.csr_array, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Users with a positive; a sample of them where there are very many."""
+    rows = np.flatnonzero(np.diff(positives.indptr)).astype(np.int64)
+    return rows if len(rows) <= MOST_USERS else np.sort(rng.choice(rows, MOST_USERS, replace=False))
