@@ -139,8 +139,7 @@ def run(
         raise ConfigError("expected the directory of a run to go on with: --resume needs --out")
     directory = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
     begun = (directory / CONFIG).exists()
-    given["data"] = data and data.resolve()
-    given["events"] = [path.resolve() for path in events] or None
+    given |= {"data": data, "events": events or None}
     if begun and not resume:
         raise ConfigError(f"expected a new run directory, {directory} holds a run; give --resume or another --out")
     if begun:

@@ -121,9 +121,20 @@ def put_together(config_file: Path | None, overrides: tuple[str, ...], given: di
     if "data" not in values:
         raise ConfigError("expected a dataset directory: give --data DIR")
     try:
-        return RunConfig.model_validate(values)
+        return _located(RunConfig.model_validate(values))
     except ValidationError as error:
         raise ConfigError(_problems(error)) from error
+
+
+def _located(config: RunConfig) -> RunConfig:
+    """The configuration with whole paths: a run may be gone on with from another directory."""
+    return config.model_copy(
+        update={
+            "data": config.data.resolve(),
+            "features": config.features and config.features.resolve(),
+            "events": tuple(path.resolve() for path in config.events),
+        }
+    )
 
 
 def check_unchanged(
@@ -135,7 +146,7 @@ def check_unchanged(
         ConfigError: names the settings that differ.
 
     """
-    before = stored.model_dump(mode="json")
+    before = _located(stored).model_dump(mode="json")
     asked = _merged(before, read_toml(config_file) if config_file else {})
     asked = _merged(asked, {name: value for name, value in given.items() if value is not None})
     after = put_together(None, overrides, asked).model_dump(mode="json")

@@ -121,3 +121,15 @@ def test_going_on_takes_the_same_settings_and_no_others(tmp_path: Path) -> None:
     file.write_text("[settings.base]\nnegatives = 6\n")
     with pytest.raises(ConfigError, match="settings"):
         check_unchanged(stored, file, (), {})
+
+
+def test_paths_are_whole_wherever_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.toml").write_text('data = "mine"\nevents = ["e.jsonl"]\n')
+    config = put_together(Path("run.toml"), (), {"features": Path("made")})
+    assert (config.data, config.features, config.events) == (
+        tmp_path / "mine",
+        tmp_path / "made",
+        (tmp_path / "e.jsonl",),
+    )
+    check_unchanged(config.model_copy(update={"data": Path("mine")}), None, (), {"features": Path("made")})
