@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +49,10 @@ def decode_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Ima
 
 
 def _read(path: Path) -> bytes:
-    size = path.stat().st_size
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe may never end
+        raise PictureError(f"{path}: expected a file")
+    size = status.st_size
     if size > MAX_BYTES:
         raise PictureError(f"{path}: expected at most {MAX_BYTES} bytes, found {size}")
     return path.read_bytes()

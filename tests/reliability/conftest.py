@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.events import read_events
+from model_store.events import Event, read_events
 from service.event_export import export_to
 from service.settings import Settings
 from tests.support.exact import Exact
@@ -106,4 +106,4 @@ def kept_events(settings: Settings) -> set[str]:
     out = settings.state / "events.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
     export_to(settings, out)
-    return {event.event_id for event in read_events(out)}
+    return {entry.event_id for entry in read_events(out) if isinstance(entry, Event)}

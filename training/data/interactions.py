@@ -86,7 +86,7 @@ def read_interactions(path: Path, *, min_rating: float | None = None) -> Interac
     user_codes, user_ids = table.ids("user_id")
     item_codes, item_ids = table.ids("item_id")
     timestamp = table.numbers("timestamp") if "timestamp" in table else None
-    rating = table.numbers("rating") if "rating" in table else None
+    rating = _ratings(table) if "rating" in table else None
     given_split = _given_split(table) if "x_label" in table else None
     if min_rating is not None:
         if rating is None:
@@ -109,6 +109,15 @@ def read_interactions(path: Path, *, min_rating: float | None = None) -> Interac
         given_split=given_split,
     )
     return InteractionFile(table, interactions, user_ids, item_ids)
+
+
+def _ratings(table: Table) -> NDArray[np.float64]:
+    ratings = table.numbers("rating")
+    bad = np.abs(ratings) > np.finfo(np.float32).max
+    if bad.any():
+        record = int(np.argmax(bad))
+        raise table.error(f"expected a number in single precision, found {ratings[record]:g}", "rating", record)
+    return ratings
 
 
 def _given_split(table: Table) -> NDArray[np.int8]:

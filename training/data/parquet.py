@@ -23,7 +23,7 @@ def read_parquet(path: Path, columns: Sequence[Column]) -> Table:
             names = {meaning: header[position] for meaning, position in positions.items()}
             table = file.read(columns=list(names.values()))
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DatasetError(path, f"expected a readable Parquet file: {error}") from error
     if table.num_rows == 0:
         raise DatasetError(path, "expected at least one row, found none")
