@@ -25,7 +25,7 @@ def test_set_beats_options_and_options_beat_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('data = "a"\nseed = 1\nmodel = "ease"\n[settings.base]\nnegatives = 5\ntemperature = 0.3\n')
     config = put_together(path, ("seed=3", "settings.base.negatives=7"), {"seed": 2, "model": "magnet", "split": None})
-    assert (config.data, config.seed, config.model, config.split) == (Path("a"), 3, "magnet", "auto")
+    assert (config.data.name, config.seed, config.model, config.split) == ("a", 3, "magnet", "auto")
     assert config.settings == {"base": {"negatives": 7, "temperature": 0.3}}
 
 
