@@ -66,6 +66,11 @@ class RouterConfig(_Config):
 
     top_k: int | None = Field(default=None, ge=1)
     """Experts kept per pair; as many as there are modalities where omitted."""
+    reads: Literal["pair", "user", "item", "nothing"] = "pair"
+    """What routing depends on: user, item and pair; or, as controls, the user alone, the item alone (a calibration by
+    degree, masks and agreement), or nothing (one weighting for all)."""
+    roles: bool = True
+    """Experts start from roles; otherwise as many start from random mixes of all modalities (a control)."""
     hidden: int = Field(default=16, ge=1)
     """Width of the router's functions of a user and of an item."""
     expert_width: int = Field(default=16, ge=1)

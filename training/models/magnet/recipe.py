@@ -36,7 +36,7 @@ from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
 from training.models.magnet.material import content_graphs, hold_out, modalities, presence, some_users
-from training.models.magnet.roles import structured_experts
+from training.models.magnet.roles import free_experts, structured_experts
 from training.models.magnet.router import LEAN, PairRouter
 from training.models.magnet.router_phase import RouterPhase
 from training.models.magnet.scored import Evidence, Mixture, gather_evidence
@@ -227,8 +227,9 @@ class MagnetRecipe(Recipe):
     ) -> tuple[Mixture, EntropySchedule]:
         settings = config.router
         generator = torch.Generator().manual_seed(run.seed)
+        names = modalities(dataset)
         experts = StructuredExperts(
-            structured_experts(modalities(dataset)),
+            structured_experts(names) if settings.roles else free_experts(names),
             evidence.base.history.shape[1],
             settings.expert_width,
             settings.expert_scale,
@@ -239,11 +240,14 @@ class MagnetRecipe(Recipe):
             torch.from_numpy(evidence.user_features),
             torch.from_numpy(evidence.item_features),
             torch.tensor([LEAN if role.role == "dominant" else 0.0 for role in experts.roles]),
-            n_modalities=len(modalities(dataset)),
+            n_modalities=len(names),
             hidden=settings.hidden,
-            top_k=settings.top_k or len(modalities(dataset)),
+            reads=settings.reads,
+            top_k=settings.top_k or len(names),
             generator=generator,
         )
+        if not settings.roles:
+            torch.nn.init.normal_(experts.delta, generator=generator)
         mixture = Mixture(experts, router)
         schedule = EntropySchedule(config.entropy, settings.steps)
         rng = np.random.default_rng([run.seed, 7])

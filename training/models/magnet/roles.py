@@ -64,3 +64,9 @@ def structured_experts(modalities: Sequence[str]) -> list[StructuredExpert]:
         for said in rows
     ]
     return dominant + balanced + complementary
+
+
+def free_experts(modalities: Sequence[str]) -> list[StructuredExpert]:
+    """As many experts as there would be roles, without any: the control. Each may mix all modalities."""
+    count, alike = len(structured_experts(modalities)), (1 / len(modalities),) * len(modalities)
+    return [StructuredExpert(f"free-{number}", "balanced", alike) for number in range(1, count + 1)]

@@ -71,6 +71,12 @@ class NodeFunction(nn.Module):
         self.w2 = nn.Parameter(torch.randn(hidden, len(prior), generator=generator) * 0.02)
         self.b2 = nn.Parameter(torch.zeros(len(prior)))
 
+    def ignore(self) -> None:
+        """Leave only the prior and a learned constant: every node has the same logits."""
+        self.w2.data.zero_()
+        for parameter in (self.w1, self.b1, self.w2):
+            parameter.requires_grad_(False)
+
     def forward(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N E"]:
         """Logits of each node; weight decay draws them to the prior."""
         return torch.tanh(((features - self.mean) / self.scale) @ self.w1 + self.b1) @ self.w2 + self.b2 + self.prior
@@ -87,6 +93,7 @@ class PairRouter(nn.Module):
         *,
         n_modalities: int,
         hidden: int,
+        reads: str = "pair",
         top_k: int,
         generator: torch.Generator,
     ) -> None:
@@ -94,7 +101,11 @@ class PairRouter(nn.Module):
         self.top_k = min(top_k, len(prior))
         self.user = NodeFunction(user_features, hidden, torch.zeros_like(prior), generator)
         self.item = NodeFunction(item_features, hidden, prior, generator)
-        self.pair_weights = nn.Parameter(torch.zeros(len(prior), n_modalities))
+        self.pair_weights = nn.Parameter(torch.zeros(len(prior), n_modalities), requires_grad=reads == "pair")
+        if reads in {"user", "nothing"}:
+            self.item.ignore()
+        if reads in {"item", "nothing"}:
+            self.user.ignore()
 
     def forward(
         self,

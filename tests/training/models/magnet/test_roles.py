@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.models.magnet.roles import structured_experts
+from training.models.magnet.roles import free_experts, structured_experts
 
 MODALITIES = ("behaviour", "visual", "textual", "acoustic")
 
@@ -46,3 +46,11 @@ def test_two_modalities_are_balanced_evenly() -> None:
 def test_no_modality_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one modality"):
         structured_experts([])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_free_experts_are_as_many_and_alike(count: int) -> None:
+    free = free_experts(MODALITIES[:count])
+    assert len(free) == len(structured_experts(MODALITIES[:count]))
+    assert {expert.template for expert in free} == {(1 / count,) * count}
+    assert len({expert.name for expert in free}) == len(free)

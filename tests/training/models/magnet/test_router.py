@@ -78,6 +78,27 @@ def test_gradients_stay_finite_where_a_probability_is_zero(top_k: int) -> None:
         assert bool(parameter.grad.isfinite().all()), name
 
 
+@pytest.mark.parametrize(
+    ("reads", "users", "pairs"),
+    [("pair", True, True), ("user", True, False), ("item", False, True), ("nothing", False, False)],
+)
+def test_controls_ignore_what_they_do_not_read(reads: str, users: bool, pairs: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(10, 5, generator=generator), torch.randn(C, 8, generator=generator)
+    router = PairRouter(*features, torch.zeros(E), n_modalities=M, hidden=4, reads=reads, top_k=E, generator=generator)
+    optimiser = torch.optim.AdamW(router.parameters(), lr=0.1)
+    cues = torch.rand(B, C, M, generator=generator)
+    for _ in range(5):
+        routing = router(router.user(features[0][:B]), router.item(features[1])[None], cues)
+        optimiser.zero_grad()
+        (routing.gates * torch.randn(B, C, E, generator=generator)).sum().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    gates = router(router.user(features[0][:B]), router.item(features[1])[None], cues).gates.detach()
+    assert (float((gates - gates[:1]).abs().max()) > 1e-3) == users
+    assert (float((gates - gates[:, :1]).abs().max()) > 1e-3) == pairs
+    assert float((gates - 1 / E).abs().max()) > 1e-3  # a learned constant is left
+
+
 def test_statistics_golden() -> None:
     sure, torn = [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]
     figures = statistics(torch.tensor([[sure, torn]]))
