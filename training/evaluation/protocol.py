@@ -92,6 +92,7 @@ def evaluate(
     if not len(user_rows):
         raise TrainingError(f"the {part} part of split {split.name!r} holds no interaction: nothing to evaluate")
     positives = held_out[user_rows]
+    score_block = for_everyone(score_block, split.train)
     if ranked is None:
         ranked = rank_users(score_block, user_rows, split.train, k=max(*cutoffs, CATALOGUE_CUTOFF))
     ranks = positive_ranks(ranked, positives)
@@ -117,13 +118,26 @@ def evaluate(
     )
 
 
+def for_everyone(score_block: ScoreBlock, train: sparse.csr_array) -> ScoreBlock:
+    """The model as it is served: whoever has no training interaction gets the popular items, whatever the model."""
+    unknown = np.diff(train.indptr) == 0
+    if not unknown.any():
+        return score_block
+    popularity = np.bincount(train.indices, minlength=train.shape[1]).astype(np.float32)
+
+    def scores(user_rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        return np.where(unknown[user_rows, None], popularity, score_block(user_rows))
+
+    return scores
+
+
 def evaluate_both(
     score_block: ScoreBlock, split: Split, *, present: Sequence[NDArray[np.bool_]] = ()
 ) -> dict[str, Evaluation]:
     """Valid and test from one pass over the users: both mask the training items and nothing else."""
     with_valid, with_test = np.diff(split.valid.indptr) > 0, np.diff(split.test.indptr) > 0
     rows = np.flatnonzero(with_valid | with_test).astype(np.int64)
-    ranked = rank_users(score_block, rows, split.train, k=max(*CUTOFFS, CATALOGUE_CUTOFF))
+    ranked = rank_users(for_everyone(score_block, split.train), rows, split.train, k=max(*CUTOFFS, CATALOGUE_CUTOFF))
     return {
         "valid": evaluate(score_block, split, "valid", present=present, ranked=ranked[with_valid[rows]]),
         "test": evaluate(score_block, split, "test", present=present, ranked=ranked[with_test[rows]]),

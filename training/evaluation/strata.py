@@ -10,6 +10,8 @@ fitted to a data set:
 - `missing-modality`: items that lack at least one content modality.
 - `short-history`, `long-history`: users with at most, or more than, the median number of training interactions of all
   users who have any.
+- `no-history`, `some-history`: users without, or with, a training interaction; only where there are some without, as in
+  splits by time, because otherwise the second is everybody.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 ITEM_STRATA = ("head", "middle", "tail", "cold", "warm", "missing-modality")
-USER_STRATA = ("short-history", "long-history")
+USER_STRATA = ("short-history", "long-history", "no-history", "some-history")
 
 
 def item_strata(train: sparse.csr_array, present: Sequence[NDArray[np.bool_]] = ()) -> dict[str, NDArray[np.bool_]]:
@@ -52,4 +54,5 @@ def user_strata(train: sparse.csr_array) -> dict[str, NDArray[np.bool_]]:
     """(U,) mask per name of `USER_STRATA`; users without training interactions have a short history."""
     length = np.diff(train.indptr)
     median = np.median(length[length > 0]) if (length > 0).any() else 0
-    return {"short-history": length <= median, "long-history": length > median}
+    groups = {"short-history": length <= median, "long-history": length > median}
+    return groups if length.all() else groups | {"no-history": length == 0, "some-history": length > 0}

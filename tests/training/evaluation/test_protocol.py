@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -62,6 +64,18 @@ def test_strata_count_only_their_own_positives() -> None:
     assert result.strata_means()["short-history"]["users"] == 2  # median of 1, 2, 4
     assert "long-history" not in result.strata  # user 2 has no positive
     assert "head" not in result.strata  # nobody's positive is a popular item
+
+
+def test_who_has_no_history_gets_the_popular_items_whatever_the_model() -> None:
+    train = TRAIN.copy()
+    train[1] = 0
+    of_two = replace(split(), train=sparse.csr_array(train))
+    result = evaluate(scores, of_two, "test", cutoffs=(1,))
+    assert result.ranked[0].tolist()[:3] == [1, 2, 3]  # by the model's scores
+    assert result.ranked[1].tolist()[:4] == [0, 1, 2, 3]  # by 2, 1, 1, 1 interactions
+    assert result.strata["no-history"].user_rows.tolist() == [1]
+    assert result.strata["some-history"].user_rows.tolist() == [0]
+    assert "some-history" not in evaluate(scores, split(), "test").strata  # everybody has one
 
 
 def test_catalogue_statistics_are_reported() -> None:
