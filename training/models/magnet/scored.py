@@ -22,6 +22,8 @@ from training.models.magnet.node_features import item_features, user_features
 from training.models.magnet.router import PairRouter
 
 F32 = NDArray[np.float32]
+TIE = 1e-6
+"""Among experts of equal logits the first counts: each later one's logit is lower by this."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Reader:
         self.parts = torch.from_numpy(evidence.base.parts)
         self.present = torch.from_numpy(evidence.present)
         self._routed = evidence.routed
-        self._maps = torch.from_numpy(evidence.maps)
+        self.maps = torch.from_numpy(evidence.maps)
         self._mean = torch.from_numpy(evidence.moments.mean)
         self._covariance = torch.from_numpy(evidence.moments.covariance)
         self._with_total = torch.from_numpy(evidence.moments.with_total)
@@ -141,6 +143,10 @@ class Reader:
         direction = torch.einsum("mde,ne->nmd", self._with_total, users)
         variance = torch.einsum("nmd,nd->n", direction, users)
         return self._mean + CANDIDATE_LEVEL * direction / torch.sqrt(variance + 1e-12)[:, None, None]
+
+    def spread(self, users: Tensor) -> Tensor:
+        """(n, M): standard deviation of each part's score over the catalogue."""
+        return torch.sqrt(torch.einsum("nd,mde,ne->nm", users, self._covariance, users) + 1e-12)
 
     def read(self, users: Tensor, item_item: F32, items: Tensor | None = None) -> Reading:
         """Pairs of `users` (n, D) with the items of each row of `items` (n, C), or with all items.
@@ -154,7 +160,7 @@ class Reader:
             evidence = evidence.gather(1, items[:, :, None].expand(-1, -1, evidence.shape[2]))
         typical = self.typical(users)
         level = torch.einsum("nmd,nd->nm", typical, users)
-        predictors = torch.einsum("rmde,ne->nrmd", self._maps, users)
+        predictors = torch.einsum("rmde,ne->nrmd", self.maps, users)
         level_predicted = torch.einsum("nrd,nrmd->nrm", typical, predictors)
         if items is None:
             part_scores = torch.einsum("imd,nd->nim", self.parts, users)
@@ -166,8 +172,7 @@ class Reader:
             predicted = torch.einsum("ncrd,nrmd->ncrm", own, predictors)
             present = self.present[items]
         part_scores = part_scores - level[:, None]
-        spread = torch.sqrt(torch.einsum("nd,mde,ne->nm", users, self._covariance, users) + 1e-12)
-        cues = torch.tanh(part_scores / (3 * spread[:, None])) * present
+        cues = torch.tanh(part_scores / (3 * self.spread(users)[:, None])) * present
         outset = level.sum(dim=1)[:, None]
         if self._routed:
             part_scores = part_scores + evidence - evidence_level[:, None]
@@ -178,9 +183,13 @@ class Reader:
 
 
 class MagnetScorer:
-    """Exact scores of every item, in blocks of users."""
+    """Exact scores of every item, in blocks of users that fit the processor's cache.
 
-    def __init__(self, evidence: Evidence, mixture: Mixture, *, block: int = 64) -> None:
+    The same as `Reader`, experts and router say pair by pair (a test holds them together), but with experts first, so
+    that every step is a matrix product or a sweep over contiguous rows.
+    """
+
+    def __init__(self, evidence: Evidence, mixture: Mixture, *, block: int = 16) -> None:
         self.evidence, self.mixture, self.block = evidence, mixture, block
 
     @torch.no_grad()
@@ -188,17 +197,62 @@ class MagnetScorer:
         """(n, I) full scores, all terms."""
         self.mixture.eval()
         evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
-        reader = Reader(evidence)
-        item_residuals = experts.item_residuals(reader.parts)
-        item_logits = router.item(torch.from_numpy(evidence.item_features))
+        items = _Items(evidence, self.mixture)
         user_logits = router.user(torch.from_numpy(evidence.user_features))
         scored = np.zeros((len(user_rows), len(evidence.present)), np.float32)
         for start in range(0, len(user_rows), self.block):
             rows = user_rows[start : start + self.block]
             users = torch.from_numpy(evidence.users[rows])
-            reading = reader.read(users, evidence.item_item_scores(rows))
-            residuals = torch.einsum("new,iew->nie", experts.user_residuals(users), item_residuals)
-            scores = experts.linear_scores(reading.part_scores, reading.predicted) + residuals
-            routing = router(user_logits[torch.from_numpy(rows)], item_logits[None], reading.cues)
-            scored[start : start + self.block] = (routing.gates * scores).sum(dim=-1) + reading.level
+            item_item = evidence.item_item_scores(rows)
+            scores, cues, outset = items.read(users, item_item)
+            scores.baddbmm_(experts.user_residuals(users).transpose(0, 1), items.residuals)
+            logits = torch.einsum("em,mni->eni", router.pair_weights, cues)
+            logits += user_logits[torch.from_numpy(rows)].T[:, :, None] + items.logits[:, None]
+            scored[start : start + self.block] = _mixed(scores, logits, router.top_k) + outset
         return scored
+
+
+class _Items:
+    """What scoring reads of the catalogue, laid out for matrix products."""
+
+    def __init__(self, evidence: Evidence, mixture: Mixture) -> None:
+        self._reader, self._experts = Reader(evidence), mixture.experts
+        self._parts = self._reader.parts.transpose(0, 1).contiguous()  # (M, I, D)
+        self._present = self._reader.present.T[:, None].float()  # (M, 1, I)
+        self._routed = evidence.routed
+        self.residuals = mixture.experts.item_residuals(self._reader.parts).permute(1, 2, 0).contiguous()  # (E, W, I)
+        tie = torch.arange(len(mixture.experts.roles)) * TIE
+        self.logits = mixture.router.item(torch.from_numpy(evidence.item_features)).T - tie[:, None]  # (E, I)
+
+    def read(self, users: Tensor, item_item: F32) -> tuple[Tensor, Tensor, Tensor]:
+        """The experts' linear scores (E, n, I), the router's cues (M, n, I), and what all start from (n, I)."""
+        experts, typical = self._experts, self._reader.typical(users).transpose(0, 1)  # (M, n, D)
+        level = torch.einsum("mnd,nd->mn", typical, users)
+        above = users @ self._parts.transpose(1, 2) - level[:, :, None]
+        cues = torch.tanh(above / (3 * self._reader.spread(users).T[:, :, None])) * self._present
+        evidence = torch.from_numpy(np.ascontiguousarray(item_item.transpose(2, 0, 1)))
+        outset = level.sum(dim=0)[:, None]
+        if self._routed:
+            evidence_level = torch.from_numpy(typical_evidence(item_item)).T
+            above += evidence - evidence_level[:, :, None]
+            outset = outset + evidence_level.sum(dim=0)[:, None]
+        else:
+            outset = outset + evidence.sum(dim=0)
+        scores = torch.einsum("em,mni->eni", experts.gain[:, None] * experts.mix, above)
+        for expert, removed in enumerate(experts.removes.tolist()):
+            if removed >= 0:
+                predictor = torch.einsum("m,mde,ne->nd", experts.mix[expert], self._reader.maps[removed], users)
+                said = predictor @ self._parts[removed].T - (predictor * typical[removed]).sum(dim=1)[:, None]
+                scores[expert] -= experts.gain[expert] * said
+        return scores, cues, outset
+
+
+def _mixed(scores: Tensor, logits: Tensor, top_k: int) -> Tensor:
+    """(n, I): the mean of the scores (E, n, I) of the `top_k` experts, weighted by the softmax of their logits."""
+    rest = logits.clone()
+    highest = least = rest.amax(dim=0)
+    for _ in range(top_k - 1):
+        rest.masked_fill_(rest >= least, -torch.inf)
+        least = rest.amax(dim=0)
+    weights = torch.where(logits >= least, torch.exp(logits - highest), 0.0)
+    return (weights * scores).sum(dim=0) / weights.sum(dim=0)
