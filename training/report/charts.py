@@ -97,6 +97,8 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, limit: float | None = Non
             ax.grid(visible=False, axis="y")
             low = min(0.0, *values.values())
             ax.set(title=title, xlim=(low * 1.25, (limit or max(1e-9, *values.values())) * 1.2))
+            if limit is not None:
+                ax.set_xticks([tick for tick in ax.get_xticks() if tick <= limit])
         return _svg(figure)
 
 

@@ -9,6 +9,12 @@ from training.report.page import Section, figure, heading, paragraph, table
 _NOT_A_CURVE = ("step", "stage_switch")
 _QUALITY = {"valid/recall@20": "Recall@20", "valid/ndcg@20": "NDCG@20"}
 _ENTROPIES = {"load_entropy": "of the mean load", "pair_entropy": "of one pair's gate"}
+_PHASES = {
+    "held-out": "The base, fitted without some of everybody's positives: on those the router learns.",
+    "router": "Experts and router, on the frozen base.",
+    "base": "The base that is measured, fitted on all of the training part.",
+    "refit": "The base once more, on all interactions: this one is served.",
+}
 SWITCH = "second stage begins"
 
 
@@ -24,7 +30,12 @@ def curves(facts: RunFacts) -> Section:
         panels = {title: found for title, found in wanted.items() if found}
         if panels:
             drawing = lines(panels, marks=switch_steps(records), mark=SWITCH)
-            parts += [heading(f"Phase {name}"), figure(drawing, f"Loss and validation quality over steps, {name}.")]
+            said = [paragraph(text, soft=True) for start, text in _PHASES.items() if name.startswith(start)]
+            parts += [
+                heading(f"Phase {name}"),
+                *said,
+                figure(drawing, f"Loss and validation quality over steps, {name}."),
+            ]
     phases = (facts.metrics.get("training") or {}).get("phases") or {}
     if phases:
         columns = list(dict.fromkeys(key for phase in phases.values() for key in phase))

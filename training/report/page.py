@@ -23,7 +23,7 @@ p { max-width: 46rem; margin: .4rem 0 .8rem; }
 p.soft, figcaption { color: var(--soft); font-size: .9rem; }
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: 1rem 0; font-size: .92rem; }
 a { color: inherit; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .7rem; margin: 1.2rem 0; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); gap: .7rem; margin: 1.2rem 0; }
 .numbers div { background: var(--raised); border-radius: .5rem; padding: .7rem .9rem; }
 .numbers dt { color: var(--soft); font-size: .85rem; }
 .numbers dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
@@ -93,7 +93,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         + "</tr>\n"
         for row in rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
+    said = escape(", ".join(columns))
+    scrolls = f'<div class="wide" tabindex="0" role="group" aria-label="{said}">'
+    return f"{scrolls}<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n"
 
 
 def code(text: str) -> str:

@@ -68,7 +68,7 @@ def data(facts: RunFacts) -> Section:
         return Section("Data", [])
     rows = [[name, facts.data.get(name)] for name in ("name", "users", "items", "interactions")]
     content = facts.data.get("content") or {}
-    parts = [table(["", "value"], rows)]
+    parts = [table(["fact", "value"], rows)]
     if content:
         parts.append(
             table(

@@ -91,7 +91,7 @@ def explanations(facts: RunFacts) -> Section:
         parts += [
             heading("Planted truth"),
             paragraph(
-                f"The demo plants what drives each person; {recovery.get('users', 0):.0f} of them were asked about."
+                f"The demo plants what drives each person; {recovery.get('users', 0):,.0f} of them were asked about."
             ),
             figure(bars(groups, limit=1.0), "How often the largest amount names the planted driver."),
         ]

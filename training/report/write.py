@@ -41,7 +41,7 @@ def report_page(facts: RunFacts, *, made_with: Mapping[str, str] | None = None) 
         serving.explanations(facts),
         serving.item_item(facts),
         quality.data(facts),
-        Section("Environment", [table(["", "value"], list(made_with.items()))] if made_with else []),
+        Section("Environment", [table(["fact", "value"], list(made_with.items()))] if made_with else []),
         quality.configuration(facts),
     ]
     lead = "How the model was fitted, how well it ranks, and how far its explanations hold."
