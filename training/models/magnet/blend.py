@@ -72,14 +72,14 @@ def choose_blend(base: FrozenBase, histories: sparse.csr_array, term: ItemItem |
     return best_weight(quality)
 
 
-def best_weight(quality: Callable[[float], float]) -> float:
-    """The non-negative weight of highest quality, to within √2: doubling or halving from `FIRST_BLEND`, then between.
+def best_weight(quality: Callable[[float], float], first: float = FIRST_BLEND) -> float:
+    """The non-negative weight of highest quality, to within √2: doubling or halving from `first`, then between.
 
     How large the term's values are depends on the data, so no fixed grid would do.
     """
-    tried = {weight: quality(weight) for weight in (0.0, FIRST_BLEND)}
+    tried = {weight: quality(weight) for weight in (0.0, first)}
     for factor in (2.0, 0.5):
-        weight, worse = FIRST_BLEND * factor, 0
+        weight, worse = first * factor, 0
         while worse < 2 and 1e-3 < weight < 1e4:
             tried[weight] = quality(weight)
             worse = 0 if tried[weight] >= max(tried.values()) else worse + 1

@@ -5,7 +5,7 @@ Axes: `n` users, `C` candidates, `M` modalities, `D` width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from training.models.magnet.scored import Evidence, Reader
+from training.models.magnet.scored import Evidence, Reader, Reading
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,7 @@ class CandidateTable:
     items: Tensor  # (n, C) int64
     unseen: Tensor  # (n, C) bool; False only where a user has fewer than C unseen items
     positive: Tensor  # (n, C) bool
-    level: Tensor  # (n, C) what every expert's opinion starts from
-    part_scores: Tensor  # (n, C, M)
-    predicted: Tensor  # (n, C, M, M)
-    cues: Tensor  # (n, C, M)
+    reading: Reading
 
     @property
     def reachable(self) -> float:
@@ -58,6 +55,7 @@ def candidate_table(
     count = min(count, positives.shape[1])
     reader = Reader(evidence)
     collected: list[tuple[Tensor, ...]] = []
+    readings: list[Reading] = []
     for start in range(0, len(user_rows), block):
         rows = user_rows[start : start + block]
         term = evidence.item_item_scores(rows)
@@ -65,9 +63,11 @@ def candidate_table(
         static[seen[rows].toarray() > 0] = -np.inf
         scores = torch.from_numpy(static)
         items = torch.topk(scores, count, dim=1).indices.sort(dim=1).values
-        reading = reader.read(torch.from_numpy(evidence.users[rows]), term, items)
+        readings.append(reader.read(torch.from_numpy(evidence.users[rows]), term, items))
         positive = torch.from_numpy(positives[rows].toarray() > 0).gather(1, items)
         unseen = scores.gather(1, items) > -torch.inf
-        collected.append((items, unseen, positive, reading.level, reading.part_scores, reading.predicted, reading.cues))
-    columns = (torch.cat(column) for column in zip(*collected, strict=True))
-    return CandidateTable(user_rows, np.diff(positives.indptr)[user_rows].astype(np.int64), *columns)
+        collected.append((items, unseen, positive))
+    items, unseen, positive = (torch.cat(column) for column in zip(*collected, strict=True))
+    read = {field.name: torch.cat([getattr(part, field.name) for part in readings]) for field in fields(Reading)}
+    held_out = np.diff(positives.indptr)[user_rows].astype(np.int64)
+    return CandidateTable(user_rows, held_out, items, unseen, positive, Reading(**read))

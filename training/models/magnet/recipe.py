@@ -27,8 +27,8 @@ from training.fit.run import Run
 from training.models.closed_form import ClosedFormSettings
 from training.models.item_item import ItemItem
 from training.models.magnet.base_phase import BasePhase
-from training.models.magnet.blend import choose_blend, choose_closed_form, item_item
-from training.models.magnet.candidates import candidate_table
+from training.models.magnet.blend import best_weight, choose_blend, choose_closed_form, item_item
+from training.models.magnet.candidates import CandidateTable, candidate_table
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.dual_view import DualViewBase, Graphs
 from training.models.magnet.entropy import EntropySchedule
@@ -81,7 +81,8 @@ class MagnetRecipe(Recipe):
         evidence, blend = self._evidence(base, split, content, closed_form, dataset, config, run)
 
         mixture, schedule, judged = self._placed(before, evidence, dataset, config, run, held_out, split, outcomes)
-        evidence = replace(evidence, routed=judged["placement"] == "routed")
+        evidence = replace(evidence, routed=judged["placement"] == "routed").weighted(judged["factor"])
+        blend *= judged["factor"]
         steps = tuple(outcomes[phase.name].best_step for phase in phases)
         modules = tuple(phase.module for phase in phases)
         chosen = Chosen(steps, modules, split.train.nnz, base, closed_form, blend, mixture)
@@ -144,24 +145,17 @@ class MagnetRecipe(Recipe):
         outcomes: dict[str, Outcome],
     ) -> tuple[Mixture, EntropySchedule, dict[str, Any]]:
         """The mixture fitted on the evidence `before` the held-out positives; judged, and placed, on all `evidence`."""
-        mixture, schedule = self._mixture("router", before, dataset, config, run, held_out, split, outcomes)
-        judged = self._judged(evidence, mixture, split, config, run)
-        dear = judged["routed"] < (1 - DEAR) * judged["static"]
-        if config.item_item.placement == "auto" and evidence.item_item is not None and dear:
-            before, evidence = replace(before, routed=False), replace(evidence, routed=False)
-            mixture, schedule = self._mixture("router-beside", before, dataset, config, run, held_out, split, outcomes)
-            judged |= {"beside": self._judged(evidence, mixture, split, config, run)["routed"]}
-        return mixture, schedule, {"placement": "routed" if evidence.routed else "beside", **judged}
-
-    def _judged(
-        self, evidence: Evidence, mixture: Mixture, split: Split, config: MagnetConfig, run: Run
-    ) -> dict[str, float]:
-        """Mean of validation Recall and NDCG at 20 with the mixture and without it."""
         rows = some_users(split.valid, np.random.default_rng([run.seed, 7]))
         table = candidate_table(evidence, rows, split.valid, split.train, config.router.candidates)
-        scores = TableScores(evidence, mixture, table)
-        found = {"routed": scores.quality(), "static": scores.static_quality()}
-        return {name: (figures["recall@20"] + figures["ndcg@20"]) / 2 for name, figures in found.items()}
+        mixture, schedule = self._mixture("router", before, dataset, config, run, held_out, split, outcomes)
+        factor, quality = best_factor(evidence, mixture, table)
+        static = mean_quality(TableScores(evidence, mixture, table).static_quality())
+        judged: dict[str, Any] = {"static": static, "routed": quality}
+        if config.item_item.placement == "auto" and evidence.item_item is not None and quality < (1 - DEAR) * static:
+            before, evidence = replace(before, routed=False), replace(evidence, routed=False)
+            mixture, schedule = self._mixture("router-beside", before, dataset, config, run, held_out, split, outcomes)
+            factor, judged["beside"] = best_factor(evidence, mixture, table)
+        return mixture, schedule, {"placement": "routed" if evidence.routed else "beside", "factor": factor, **judged}
 
     def _phase(
         self,
@@ -269,6 +263,28 @@ class MagnetRecipe(Recipe):
 def frozen(phases: Sequence[BasePhase]) -> FrozenBase:
     """The fitted members side by side."""
     return concatenate([freeze(phase.module) for phase in phases])
+
+
+def mean_quality(figures: Mapping[str, float]) -> float:
+    """The mean of Recall and NDCG at 20: what is compared wherever something is chosen."""
+    return (figures["recall@20"] + figures["ndcg@20"]) / 2
+
+
+def best_factor(evidence: Evidence, mixture: Mixture, table: CandidateTable) -> tuple[float, float]:
+    """What the item-item weight is to be multiplied by under this mixture, and the quality on `table` with it.
+
+    The weight was chosen without a mixture; one that reads behaviour less than the sum does wants it larger.
+    """
+    if evidence.item_item is None:
+        return 1.0, mean_quality(TableScores(evidence, mixture, table).quality())
+    tried: dict[float, float] = {}
+
+    def quality(factor: float) -> float:
+        tried[factor] = mean_quality(TableScores(evidence, mixture, table, factor).quality())
+        return tried[factor]
+
+    best = best_weight(quality, first=1.0)
+    return best, tried[best]
 
 
 def facts(

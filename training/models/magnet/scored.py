@@ -50,6 +50,14 @@ class Evidence:
             scores[:, :, column] = (self.interactions[user_rows] @ share).toarray()
         return scores
 
+    def weighted(self, factor: float) -> Evidence:
+        """The same with the item-item term's weight multiplied."""
+        if self.item_item is None or factor == 1:
+            return self
+        shares = {column: share * np.float32(factor) for column, share in self.item_item_shares.items()}
+        term = replace(self.item_item, values=self.item_item.values * np.float32(factor))
+        return replace(self, item_item=term, item_item_shares=shares)
+
     def static_scores(self, user_rows: NDArray[np.int64]) -> F32:
         """(n, I) the base without a mixture, plus the item-item term: the static control, and what candidates are."""
         scores: F32 = self.users[user_rows] @ self.base.candidates.T + self.item_item_scores(user_rows).sum(axis=2)
@@ -113,12 +121,12 @@ class Mixture(torch.nn.Module):
 class Reading:
     """What experts and router read of pairs, all relative to the user's typical candidate."""
 
-    part_scores: Tensor  # (n, C, M) `⟨u, V^m⟩` above the typical candidate's, and the modality's item-item evidence
+    part_scores: Tensor  # (n, C, M) `⟨u, V^m⟩` above the typical candidate's
+    evidence: Tensor  # (n, C, M) the modality's item-item evidence above the typical candidate's
     predicted: Tensor  # (n, C, M, M) per removed modality r: `⟨u, V^r A_{r,m}⟩` above the typical candidate's
     cues: Tensor  # (n, C, M) `tanh(z / 3)`: part scores in units of the user's spread; 0 where missing
-    level: (
-        Tensor  # (n, C) the typical candidate's score, which every expert's opinion starts from, and what is beside it
-    )
+    level: Tensor  # (n, 1) the typical candidate's score by the parts
+    evidence_level: Tensor  # (n, 1) and by the item-item evidence
 
 
 class Reader:
@@ -132,7 +140,6 @@ class Reader:
     def __init__(self, evidence: Evidence) -> None:
         self.parts = torch.from_numpy(evidence.base.parts)
         self.present = torch.from_numpy(evidence.present)
-        self._routed = evidence.routed
         self.maps = torch.from_numpy(evidence.maps)
         self._mean = torch.from_numpy(evidence.moments.mean)
         self._covariance = torch.from_numpy(evidence.moments.covariance)
@@ -148,38 +155,25 @@ class Reader:
         """(n, M): standard deviation of each part's score over the catalogue."""
         return torch.sqrt(torch.einsum("nd,mde,ne->nm", users, self._covariance, users) + 1e-12)
 
-    def read(self, users: Tensor, item_item: F32, items: Tensor | None = None) -> Reading:
-        """Pairs of `users` (n, D) with the items of each row of `items` (n, C), or with all items.
-
-        `item_item` (n, I, M) is the users' item-item evidence. The streams that experts read hold it, above the typical
-        candidate's as all else; the router's cues do not.
-        """
-        evidence = torch.from_numpy(item_item)
-        evidence_level = torch.from_numpy(typical_evidence(item_item))
-        if items is not None:
-            evidence = evidence.gather(1, items[:, :, None].expand(-1, -1, evidence.shape[2]))
+    def read(self, users: Tensor, item_item: F32, items: Tensor) -> Reading:
+        """Pairs of `users` (n, D), whose item-item evidence is `item_item` (n, I, M), with their `items` (n, C)."""
         typical = self.typical(users)
         level = torch.einsum("nmd,nd->nm", typical, users)
         predictors = torch.einsum("rmde,ne->nrmd", self.maps, users)
         level_predicted = torch.einsum("nrd,nrmd->nrm", typical, predictors)
-        if items is None:
-            part_scores = torch.einsum("imd,nd->nim", self.parts, users)
-            predicted = torch.einsum("ird,nrmd->nirm", self.parts, predictors)
-            present = self.present[None]
-        else:
-            own = self.parts[items]
-            part_scores = torch.einsum("ncmd,nd->ncm", own, users)
-            predicted = torch.einsum("ncrd,nrmd->ncrm", own, predictors)
-            present = self.present[items]
-        part_scores = part_scores - level[:, None]
-        cues = torch.tanh(part_scores / (3 * self.spread(users)[:, None])) * present
-        outset = level.sum(dim=1)[:, None]
-        if self._routed:
-            part_scores = part_scores + evidence - evidence_level[:, None]
-            outset = outset + evidence_level.sum(dim=1)[:, None]
-        else:
-            outset = outset + evidence.sum(dim=2)
-        return Reading(part_scores, predicted - level_predicted[:, None], cues, outset.expand(*part_scores.shape[:2]))
+        own = self.parts[items]
+        part_scores = torch.einsum("ncmd,nd->ncm", own, users) - level[:, None]
+        predicted = torch.einsum("ncrd,nrmd->ncrm", own, predictors)
+        evidence = torch.from_numpy(item_item).gather(1, items[:, :, None].expand(-1, -1, item_item.shape[2]))
+        evidence_level = torch.from_numpy(typical_evidence(item_item))
+        return Reading(
+            part_scores,
+            evidence - evidence_level[:, None],
+            predicted - level_predicted[:, None],
+            torch.tanh(part_scores / (3 * self.spread(users)[:, None])) * self.present[items],
+            level.sum(dim=1, keepdim=True),
+            evidence_level.sum(dim=1, keepdim=True),
+        )
 
 
 class MagnetScorer:

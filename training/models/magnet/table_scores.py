@@ -20,10 +20,11 @@ _AT_ONCE = 512
 
 
 class TableScores:
-    """Scores the rows of one table, with gradients where they are wanted."""
+    """Scores the rows of one table, with gradients where they are wanted; `weight` multiplies the item-item term's."""
 
-    def __init__(self, evidence: Evidence, mixture: Mixture, table: CandidateTable) -> None:
-        self.mixture, self.table = mixture, table
+    def __init__(self, evidence: Evidence, mixture: Mixture, table: CandidateTable, weight: float = 1.0) -> None:
+        self.mixture, self.table, self.weight = mixture, table, weight
+        self._routed = evidence.routed
         self._parts = torch.from_numpy(evidence.base.parts)
         self._users = torch.from_numpy(evidence.users)
         self._user_features = torch.from_numpy(evidence.user_features)
@@ -33,25 +34,36 @@ class TableScores:
         """The mixture's scores, and how it routed; seen items score `NEVER`."""
         table, experts, router = self.table, self.mixture.experts, self.mixture.router
         user_rows, items = torch.from_numpy(table.user_rows)[rows], table.items[rows]
+        read, level = table.reading.part_scores[rows], table.reading.level[rows]
+        evidence, evidence_level = self._evidence(rows)
+        if self._routed:
+            read, level = read + evidence, level + evidence_level
+        else:
+            level = level + evidence.sum(dim=-1) + evidence_level
         scores = experts(
-            table.part_scores[rows],
-            table.predicted[rows],
+            read,
+            table.reading.predicted[rows],
             experts.user_residuals(self._users[user_rows]),
             experts.item_residuals(self._parts)[items],
         )
         routing: Routing = router(
             router.user(self._user_features[user_rows]),
             router.item(self._item_features)[items],
-            table.cues[rows],
+            table.reading.cues[rows],
             dense=dense,
         )
-        total = (routing.gates * scores).sum(dim=-1) + table.level[rows]
+        total = (routing.gates * scores).sum(dim=-1) + level
         return total.masked_fill(~table.unseen[rows], NEVER), routing
 
     def static(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n C"]:
         """The scores without a mixture: the sum of what there is to read."""
-        total = self.table.part_scores[rows].sum(dim=-1) + self.table.level[rows]
+        reading, (evidence, level) = self.table.reading, self._evidence(rows)
+        total = (reading.part_scores[rows] + evidence).sum(dim=-1) + reading.level[rows] + level
         return total.masked_fill(~self.table.unseen[rows], NEVER)
+
+    def _evidence(self, rows: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n C M"], Float[Tensor, "n 1"]]:
+        reading = self.table.reading
+        return self.weight * reading.evidence[rows], self.weight * reading.evidence_level[rows]
 
     @torch.no_grad()
     def quality(self) -> dict[str, float]:
