@@ -72,10 +72,17 @@ def _table(spec: TableSpec, table: Sequence[Entry], machines: Mapping[str, str],
                 ", ".join(map(str, entry.seeds)),
                 *(column.cell(entry) for column in columns),
                 ", ".join(on),
-                f"`{rerun(first)}`",
+                _again(first),
             ]
         )
     return _markdown(lines)
+
+
+def _again(row: Row) -> str:
+    try:
+        return f"`{rerun(row)}`"
+    except ResultsError:
+        return "settings of an earlier version, complete in the row's file"
 
 
 def _differences(spec: TableSpec, table: Sequence[Entry], comparisons: Comparisons) -> list[str]:

@@ -81,6 +81,11 @@ def test_no_committed_row_names_a_place_of_a_machine() -> None:
         assert not [word for word in ("/work", "/home", "/root", "/tmp", "\\\\") if word in path.read_text()], path
 
 
+def test_every_committed_row_can_be_run_again() -> None:
+    for _, row in read_rows(ROOT / "training/results/rows"):
+        assert rerun(row).startswith("magnet-train run --data DATA/")
+
+
 def test_a_row_holds_what_the_run_measured(work: Path, rows: Path) -> None:
     metrics = json.loads((work / "ease" / "metrics.json").read_text())
     row = read_row(rows / "tiny-random" / "ease.0.json")
@@ -207,6 +212,12 @@ def test_a_setting_that_is_gone_is_named(rows: Path) -> None:
     row = read_row(rows / "tiny-random" / "ease.0.json")
     with pytest.raises(ResultsError, match="no_such"):
         rerun(row.model_copy(update={"config": row.config | {"settings": {"no_such": 1}}}))
+    path = rows / "tiny-random" / "ease.0.json"
+    for seed in (0, 1):
+        path = path.with_name(f"ease.{seed}.json")
+        old = read_row(path)
+        path.write_text(old.model_copy(update={"config": old.config | {"settings": {"no_such": 1}}}).model_dump_json())
+    assert "settings of an earlier version" in page_of(rows)
 
 
 def test_a_run_of_before_is_told_what_to_do(work: Path, tmp_path: Path) -> None:
