@@ -46,6 +46,9 @@ POSITIVE_SHARE = 0.7
 SERVED = {"candidates", "routing", "routed_variance_share", "terms", "modalities"}
 """What `metrics.json` keeps of the manifest, so that a run's report needs no store."""
 
+OF_THE_EXPORT = ("explanation", "served")
+"""What `metrics.json` has from the last export; evaluating the same checkpoints again leaves it as it is."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -130,7 +133,7 @@ def write_metrics(
     `seconds` is what fitting took just now: of a resumed run only the last part.
     """
     facts = fitted.training_facts()
-    strata = parts["test"].strata_means()
+    strata, before = parts["test"].strata_means(), measured_before(run)
     metrics: dict[str, Any] = {
         "valid": parts["valid"].means(),
         "test": parts["test"].means(),
@@ -138,7 +141,7 @@ def write_metrics(
         "tail": strata.get("tail", {}),
         "epochs": facts.get("epochs", 0),
         "seconds_per_epoch": facts.get("seconds_per_epoch", 0.0),
-        "seconds": round(max(seconds, facts.get("seconds", 0.0), measured_before(run)), 2),
+        "seconds": round(max(seconds, facts.get("seconds", 0.0), before.get("seconds", 0.0)), 2),
         "peak_memory_mb": peak_memory_mb(),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,
@@ -148,6 +151,7 @@ def write_metrics(
         "training": facts,
         "data": data_facts(prepared.dataset),
         "machine": environment(),
+        **{name: before[name] for name in OF_THE_EXPORT if name in before},
     }
     save_per_user(run.directory, parts)
     save_metrics(run, metrics)
@@ -160,12 +164,13 @@ def save_metrics(run: Run, metrics: dict[str, Any]) -> None:
     write_report(run.directory)
 
 
-def measured_before(run: Run) -> float:
-    """The seconds of an earlier, longer fit in the same run directory: a resumed one repeats nothing."""
+def measured_before(run: Run) -> dict[str, Any]:
+    """`metrics.json` of the same run as it was left before; empty for a new one."""
     path = run.directory / "metrics.json"
     if not run.resume or not path.exists():
-        return 0.0
-    return float(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0))
+        return {}
+    measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return measured
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:

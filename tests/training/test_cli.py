@@ -134,12 +134,15 @@ def test_the_run_directory_is_complete(ran: Ran, data: Path) -> None:
 
 
 def test_evaluate_says_the_same_again_and_publishes_nothing(ran: Ran) -> None:
+    before = ran.metrics
     before, stored = ran.metrics, Store(ran.store).snapshots()
     result = magnet_train("evaluate", ran.directory, "--store", ran.store)
     assert result.exit_code == 0, result.output
     assert result.stdout == ""
     assert measured(ran.metrics) == measured(before)
     assert Store(ran.store).snapshots() == stored
+    for name in ("explanation", "served"):  # of the export, which was not repeated
+        assert ran.metrics[name] == before[name]
 
 
 def test_export_publishes_the_same_content_and_promotes_only_on_request(ran: Ran, tmp_path: Path) -> None:
