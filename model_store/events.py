@@ -34,7 +34,7 @@ def _check_id(text: str) -> str:
     return text
 
 
-Id = Annotated[str, AfterValidator(_check_id)]
+Id = Annotated[str, AfterValidator(_check_id), Field(json_schema_extra={"minLength": 1, "maxLength": 512})]
 """An id of the outside world: 1 to 512 bytes of valid UTF-8, slashes included."""
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import cache
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from model_store.version import VERSION
 from service.access import Access, Keys
 from service.body_limit import BodyLimit
+from service.document import document_of
 from service.envelope import Envelope
 from service.limiting import Limiting
 from service.overload import Overload
 from service.problems import install_problems
 from service.request_spans import RequestSpans
 from service.routes import admin, console, events, explain, items, lookups, probes, recommend, similar, snapshots
-from service.schemas.answers import Problem
 from service.service import Service
 from service.settings import Settings
 from service.tracing import OtlpTracing
@@ -51,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Envelope, deployment=service.deployment, metrics=service.metrics if settings.metrics else None)
     if isinstance(service.tracing, OtlpTracing):
         app.add_middleware(RequestSpans, tracing=service.tracing)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = cache(lambda: document_of(app, settings))  # type: ignore[method-assign]
     return app
 
 
@@ -64,13 +63,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gc.freeze()
     yield
     await service.stop()
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the one shape of every error."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        app.openapi_schema = document
-    return app.openapi_schema

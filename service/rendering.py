@@ -96,6 +96,8 @@ def _template(heads: list[TermHead], chosen: int) -> bytes:
 
 def _numbers(values: NDArray[np.float64]) -> list[bytes]:
     """Each of `values` (n,) as JSON prints it; NaN becomes null."""
+    if len(values) == 0:
+        return []  # a page without items; splitting nothing gives one empty piece
     return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 

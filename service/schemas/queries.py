@@ -32,7 +32,13 @@ def _steerable(text: str) -> str:
     return text
 
 
-Steer = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_steerable)]
+STEER_PATTERN = rf"^[\s\S]+:([0-{STEER_LIMIT - 1:g}](\.[0-9]+)?|{STEER_LIMIT:g}(\.0+)?)$"
+"""What is documented; other ways to write such a factor are understood, too."""
+Steer = Annotated[
+    str,
+    Field(min_length=3, max_length=100, json_schema_extra={"pattern": STEER_PATTERN}),
+    AfterValidator(_steerable),
+]
 
 
 class Query(BaseModel):

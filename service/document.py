@@ -1,0 +1,50 @@
+"""The OpenAPI document: FastAPI's own, with what surrounds every call: keys, limits and the one shape of errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.access import ADMIN_PREFIX, PROBES
+from service.errors import BodyTooLarge, KeyRequired, Overloaded, ServiceError, TooManyRequests, documented
+from service.schemas.answers import Problem
+from service.settings import Settings
+
+KEY_IN_HEADERS: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key; the admin key for admin calls."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same, as a header of its own."},
+}
+
+
+def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """What the application offers as it is configured."""
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    components = document.setdefault("components", {})
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.setdefault("schemas", {})["Problem"] = schema
+    components["securitySchemes"] = SCHEMES
+    locked = settings.api_keys is not None or settings.api_keys_file is not None
+    for path, operations in document["paths"].items():
+        if path in PROBES:
+            continue
+        for operation in operations.values():
+            if locked or path.startswith(ADMIN_PREFIX):
+                operation["security"] = KEY_IN_HEADERS
+            errors: list[type[ServiceError]] = [Overloaded]
+            errors += [KeyRequired] if locked and not path.startswith(ADMIN_PREFIX) else []
+            errors += [TooManyRequests] if settings.rate_limit is not None else []
+            errors += [BodyTooLarge] if "requestBody" in operation else []
+            _add(operation["responses"], errors)
+    return document
+
+
+def _add(responses: dict[str, Any], errors: list[type[ServiceError]]) -> None:
+    """Document `errors` beside what is there; where two share a status, the titles are joined."""
+    for status, entry in documented(*errors).items():
+        there = responses.get(str(status))
+        if there is not None:
+            entry["description"] = f"{there['description']} · {entry['description']}"
+        responses[str(status)] = entry
