@@ -26,6 +26,8 @@ Verification = Literal["size", "hash"]
 """`size`: manifest seal, sizes, array headers, layout. `hash`: also every file's SHA-256 and the bounds of numbers."""
 
 PARAMETERS_FILE = "parameters.safetensors"
+CANDIDATE_INDEX_FILE = "candidates.faiss"
+"""The candidate index of a large catalogue, built at export."""
 
 
 class Snapshot:

@@ -36,10 +36,11 @@ class SnapshotWriter:
 
     Whatever goes wrong inside the block, a full disk included, the staging folder is removed and nothing is visible.
     While it lives, the writer holds a lock beside its staging folder, by which `Store.prune` tells it from a dead one.
+    `manifest` may be replaced before `publish`, by one with what was measured on the arrays as they are stored.
     """
 
     def __init__(self, root: Path, manifest: ManifestDraft, *, lock_timeout: float = 30.0) -> None:
-        self._root, self._draft, self._lock_timeout = root, manifest, lock_timeout
+        self._root, self.manifest, self._lock_timeout = root, manifest, lock_timeout
         self._staging = root / STAGING / f"{os.getpid()}-{secrets.token_hex(6)}"
         self._lock: int | None = None
         self._arrays: dict[str, ArrayInfo] = {}
@@ -169,7 +170,7 @@ class SnapshotWriter:
         }
         try:
             return Manifest(
-                **dict(self._draft),
+                **dict(self.manifest),
                 format_version=CURRENT_VERSION,
                 created_at=datetime.now(UTC).replace(microsecond=0),
                 producer=f"magnet-rec {VERSION}",

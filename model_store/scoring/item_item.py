@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.half import widened
 from model_store.scoring.base import Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
 
 
@@ -21,17 +22,17 @@ class ItemItemTerm:
 
     def gather(self, history_rows: NDArray[np.int32]) -> SparseScores:
         """The sum of the history's rows of `B`: every item that has an entry, with its amounts per modality."""
-        starts, stops = self._indptr[history_rows], self._indptr[history_rows + 1]
-        lengths = stops - starts
-        if lengths.sum() == 0:
+        if len(history_rows) == 0:
             return no_item_item(self._values.shape[1])
-        offsets = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
-        entries = offsets + np.arange(lengths.sum())
-        rows, position = np.unique(self._items[entries], return_inverse=True)
-        values = self._values[entries].astype(np.float64)
-        amounts = np.zeros((len(rows), values.shape[1]))
-        for m in range(values.shape[1]):
-            amounts[:, m] = np.bincount(position, weights=values[:, m], minlength=len(rows))
+        parts = [slice(*self._indptr[row : row + 2]) for row in history_rows.tolist()]
+        items = np.concatenate([self._items[part] for part in parts])
+        if len(items) == 0:
+            return no_item_item(self._values.shape[1])
+        order = np.argsort(items, kind="stable")
+        items = items[order]
+        values = widened(np.concatenate([self._values[part] for part in parts]))[order].astype(np.float64)
+        firsts = np.flatnonzero(np.concatenate(([True], items[1:] != items[:-1])))
+        rows, amounts = items[firsts], np.add.reduceat(values, firsts, axis=0)
         return SparseScores.over(len(self._indptr) - 1, rows.astype(np.int64), amounts)
 
     def per_history_item(self, history_rows: NDArray[np.int32], item_row: int) -> NDArray[np.float64]:
@@ -52,6 +53,8 @@ def no_item_item(n_modalities: int) -> SparseScores:
 
 class ItemItemScorer(Scorer):
     """Scoring kind `item-item`: the one term is the closed form itself."""
+
+    candidate_arrays = ()
 
     def __init__(self, snapshot: Readable) -> None:
         super().__init__(snapshot)

@@ -19,9 +19,12 @@ base term beside them instead.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.half import widened
 from model_store.scoring.base import (
     CANDIDATE_LEVEL,
     F32,
@@ -37,8 +40,27 @@ from model_store.scoring.base import (
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What one user's vector `u` makes of the parameters."""
+
+    typical: F32  # (M, D) the parts of the typical candidate `u*`
+    deviation: F32  # (M,) how much part scores spread over the catalogue
+    predicted: dict[int, F32]  # (M, D) by modality that an expert removes: what it predicts, as seen along `u`
+    experts: F32  # (E, W) the user's side of the residual maps
+
+    def by_expert(self) -> F32:
+        """(E·W, E): the users' sides below each other, each in its own column."""
+        count, width = self.experts.shape
+        spread = np.zeros((count, width, count), np.float32)
+        spread[np.arange(count), :, np.arange(count)] = self.experts
+        return spread.reshape(-1, count)
+
+
 class PairScorer(Scorer):
     """MAGNET over the stored arrays; terms are the experts, after `item-item` where that stands beside them."""
+
+    candidate_arrays = ("item_parts", "item_logits", "item_experts")
 
     def __init__(self, snapshot: Readable) -> None:
         super().__init__(snapshot)
@@ -66,13 +88,19 @@ class PairScorer(Scorer):
         self.expert_maps = parameter("expert_maps")  # W (E, D, W)
         self.expert_scale = parameter("expert_scale")  # η (E,)
         self._router = {name: parameter(f"user_router_{name}") for name in ("mean", "scale", "w1", "b1", "w2", "b2")}
+        self._removed = sorted({int(removed) for removed in self.removes if removed >= 0})
+        width = self.part_mean.shape[1]
+        by_expert = self.expert_maps.transpose(0, 2, 1)
+        maps = [self.part_with_total, self.part_covariance, *self.residual_maps[self._removed], by_expert]
+        self._maps: F32 = np.concatenate([np.asarray(found, np.float32).reshape(-1, width) for found in maps])
+        self._cuts = (2 * self.part_mean.size, (2 + len(self._removed)) * self.part_mean.size)
 
     # -- the user ---------------------------------------------------------------------------------------------
 
     def encode_user(self, history_rows: Rows) -> UserState:
         """`u` = the sum of the history's rows of `Q`, normalised per member; no history gives the zero vector."""
         rows = self._capped(history_rows)
-        total = self._history[rows].astype(np.float32).sum(axis=0)
+        total = widened(self._history[rows]).sum(axis=0)
         return self.state_of(rows, total / self._norm(total), self.user_logits(rows))
 
     def state_of(self, history_rows: NDArray[np.int32], vector: F32, logits: F32) -> UserState:
@@ -106,7 +134,7 @@ class PairScorer(Scorer):
         Coherence is the mean cosine between two different items' parts, in closed form from the norm of their sum:
         users who choose by looks have visually coherent histories.
         """
-        parts = self._parts[history_rows].astype(np.float32)
+        parts = widened(self._parts[history_rows])
         present = self._present[history_rows]
         norms = np.linalg.norm(parts, axis=2, keepdims=True)
         units = np.where(present[:, :, None], parts / np.maximum(norms, 1e-12), 0.0)
@@ -129,9 +157,10 @@ class PairScorer(Scorer):
 
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Every term of every candidate."""
-        parts = self._parts[item_rows].astype(np.float32)
-        amounts, part_scores = self._expert_amounts(state, parts, item_rows)
-        gates = self.gate(state, item_rows, part_scores)
+        parts = widened(self._parts[item_rows])
+        reading = self._read(state.vector)
+        amounts, part_scores = self._expert_amounts(state, reading, parts, item_rows)
+        gates = self.gate(state, item_rows, part_scores, reading.deviation)
         routed = gates[:, :, None] * amounts
         weights = gates.astype(np.float32)
         if self._beside:
@@ -139,18 +168,24 @@ class PairScorer(Scorer):
             weights = np.concatenate([np.full((len(item_rows), 1), np.nan, np.float32), weights], axis=1)
         return PairScores(item_rows, routed.sum(axis=2), weights, routed)
 
-    def typical(self, vector: F32) -> F32:
-        """(M, D): the parts of the user's typical candidate `u*`."""
-        direction = self.part_with_total @ vector
+    def _read(self, vector: F32) -> _Reading:
+        """Everything that scoring reads of a user, by one product with all maps."""
+        mapped = self._maps @ vector
+        direction, covariance = mapped[: self._cuts[0]].reshape(2, *self.part_mean.shape)
+        predicted = mapped[self._cuts[0] : self._cuts[1]].reshape(-1, *self.part_mean.shape)
         spread = float(np.sqrt((direction @ vector).sum() + 1e-12))
-        parts: F32 = self.part_mean + np.float32(CANDIDATE_LEVEL / spread) * direction
-        return parts
+        experts = np.tanh(mapped[self._cuts[1] :].reshape(len(self.mix), -1))
+        return _Reading(
+            typical=self.part_mean + np.float32(CANDIDATE_LEVEL / spread) * direction,
+            deviation=np.sqrt(covariance @ vector + np.float32(1e-12)),
+            predicted=dict(zip(self._removed, predicted, strict=True)),
+            experts=self.expert_scale[:, None] * experts,
+        )
 
-    def gate(self, state: UserState, item_rows: Rows, part_scores: F32) -> F64:
+    def gate(self, state: UserState, item_rows: Rows, part_scores: F32, deviation: F32) -> F64:
         """`g` (N, E) from the part scores (N, M) above the typical candidate's; zero outside the top K, sums to 1."""
-        deviation = np.sqrt(np.einsum("d,mde,e->m", state.vector, self.part_covariance, state.vector) + 1e-12)
         cues = np.tanh(part_scores / (3.0 * deviation)) * self._present[item_rows]
-        logits = state.logits + self._item_logits[item_rows].astype(np.float32) + cues @ self.pair_weights.T
+        logits = state.logits + widened(self._item_logits[item_rows]) + cues @ self.pair_weights.T
         chosen = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
         kept = np.take_along_axis(logits, chosen, axis=1).astype(np.float64)
         kept = np.exp(kept - kept[:, :1])
@@ -158,32 +193,37 @@ class PairScorer(Scorer):
         np.put_along_axis(gates, chosen, kept / kept.sum(axis=1, keepdims=True), axis=1)
         return gates
 
-    def _expert_amounts(self, state: UserState, parts: F32, item_rows: Rows) -> tuple[F64, F32]:
+    def _expert_amounts(self, state: UserState, reading: _Reading, parts: F32, item_rows: Rows) -> tuple[F64, F32]:
         """Each expert's score split over modalities (N, E, M), and the part scores above `u*` (N, M)."""
-        vector = state.vector
-        typical = self.typical(vector)
-        above: F32 = parts - typical
-        part_scores: F32 = above @ vector
-        read, level = part_scores, (typical @ vector).astype(np.float64)
+        part_scores = np.empty(parts.shape[:2], np.float32)
+        predicted: dict[int, F32] = {}  # by modality removed, what it predicts of the scores (N, M)
+        for m, typical in enumerate(reading.typical):
+            along = state.vector[:, None]
+            if m in reading.predicted:
+                along = np.concatenate([along, reading.predicted[m].T], axis=1)
+            scores = parts[:, m] @ along - typical @ along
+            part_scores[:, m] = scores[:, 0]
+            predicted[m] = scores[:, 1:]
+        read, level = part_scores, (reading.typical @ state.vector).astype(np.float64)
         if not self._beside:
             read = read + (state.item_item.at(item_rows) - state.item_item.typical).astype(np.float32)
             level = level + state.item_item.typical
         linear = np.repeat(read[:, None, :], len(self.mix), axis=1)  # (N, E, M)
-        for expert, removed in enumerate(self.removes):
+        for expert, removed in enumerate(self.removes.tolist()):
             if removed >= 0:
-                predicted = self.residual_maps[removed] @ vector  # (M, D)
-                linear[:, expert] -= above[:, removed] @ predicted.T
-        user_experts = self.expert_scale[:, None] * np.tanh(np.einsum("d,edw->ew", vector, self.expert_maps))
-        residual = np.einsum("new,ew->ne", self._item_experts[item_rows].astype(np.float32), user_experts)
+                linear[:, expert] -= predicted[removed]
+        by_expert = reading.by_expert()
+        residual = widened(self._item_experts[item_rows]).reshape(-1, len(by_expert)) @ by_expert
         return self.mix * (self.gain[:, None] * linear + residual[:, :, None]) + level, part_scores
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact for the item-item evidence and the experts' linear parts; gates, typical candidate, norm are held."""
         rows = np.array([item_row])
-        parts = self._parts[rows].astype(np.float32)
-        _, part_scores = self._expert_amounts(state, parts, rows)
-        gates = self.gate(state, rows, part_scores)[0]
-        typical = self.typical(state.vector)
+        parts = widened(self._parts[rows])
+        reading = self._read(state.vector)
+        _, part_scores = self._expert_amounts(state, reading, parts, rows)
+        gates = self.gate(state, rows, part_scores, reading.deviation)[0]
+        typical = reading.typical
         above = parts[0] - typical
         direction = typical.sum(axis=0).astype(np.float64)
         read_by = np.zeros(len(self.modalities))  # what a unit of each stream moves the score by
