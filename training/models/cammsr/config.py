@@ -17,7 +17,7 @@ class CammsrConfig(EmbeddingConfig):
     reg: float = Field(default=0.0, ge=0)
     """Weight decay of the optimiser."""
     history_cap: int = Field(default=50, ge=2)
-    """Length of a sequence, the latest items."""
+    """Length of a sequence; a user is encoded from the latest items."""
     layers: int = Field(default=2, ge=1)
     """Transformer layers."""
     heads: int = Field(default=2, ge=1)

@@ -39,12 +39,16 @@ class CammsrNetwork(EmbeddingNetwork):
         self._cap = config.history_cap
 
     def sequences(
-        self, user_rows: NDArray[np.int64], *, beyond: int = 0
+        self, user_rows: NDArray[np.int64], *, beyond: int = 0, skipped: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The last `history_cap + beyond` items of users (B,), padded to (B, L) by 0, and their lengths (B,)."""
-        lengths = np.minimum(np.diff(self.indptr)[user_rows], self._cap + beyond)
+        """The last `history_cap + beyond` items of users (B,), padded to (B, L) by 0, and their lengths (B,).
+
+        `skipped` (B,) of the latest items do not count.
+        """
+        ends = self.indptr[user_rows + 1] - (0 if skipped is None else skipped)
+        lengths = np.minimum(ends - self.indptr[user_rows], self._cap + beyond)
         places = np.arange(max(int(lengths.max(initial=0)), 1))
-        entries = (self.indptr[user_rows + 1] - lengths)[:, None] + places
+        entries = (ends - lengths)[:, None] + places
         padding = places >= lengths[:, None]
         known = np.minimum(entries, max(len(self.history) - 1, 0))
         items = self.history[known].astype(np.int64) if len(self.history) else np.zeros_like(known)

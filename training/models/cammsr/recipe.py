@@ -39,11 +39,12 @@ class SequencePhase(Phase[CammsrNetwork]):
         self.steps_per_epoch = math.ceil(len(self._users) / config.batch_size)
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One batch of sequences."""
+        """One batch of sequences: of a history longer than one, a stretch drawn anew in every epoch."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self._seed, epoch, 1]).permutation(len(self._users))
         users = self._users[order[place * self._config.batch_size : (place + 1) * self._config.batch_size]]
-        rows, lengths = self.module.sequences(users, beyond=1)
+        spare = np.maximum(np.diff(self.module.indptr)[users] - self._config.history_cap - 1, 0)
+        rows, lengths = self.module.sequences(users, beyond=1, skipped=rng.integers(0, spare + 1))
         swaps = rng.random(rows[:, :-1].shape) < self._config.swapped
         return self.sequence_losses(
             *(torch.from_numpy(values).to(self._device) for values in (rows, lengths, swaps)),

@@ -10,6 +10,7 @@ import torch
 
 from tests.support import vector_oracles as oracle
 from tests.support.tiny_dataset import tiny_dataset
+from training.data.splits import split_dataset
 from training.errors import TrainingError
 from training.models.cammsr.config import CammsrConfig
 from training.models.cammsr.recipe import CammsrRecipe, SequencePhase
@@ -101,6 +102,29 @@ def test_losses_count_real_positions_only(material: Material, network: Any) -> N
     assert again["next"] == pytest.approx(found["next"], rel=1e-5)
     other = oracle.values(phase.sequence_losses(rows, lengths, torch.ones(2, 3, dtype=torch.bool)))
     assert other["contrast"] != pytest.approx(found["contrast"], rel=1e-4)
+
+
+def test_long_histories_are_learned_from_in_stretches(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last five items alone would leave most of what people did unread."""
+    dataset = tiny_dataset()
+    longer = replace(material, dataset=dataset, split=split_dataset(dataset, "random", seed=0))
+    network: Any = oracle.fresh(CammsrRecipe(), longer, CONFIG)
+    indptr, history = longer.split.history()
+    user = int(np.argmax(np.diff(indptr)))
+    own = history[indptr[user] : indptr[user + 1]].tolist()
+    stretches = {tuple(own[at : at + 5]) for at in range(len(own) - 4)}
+    assert len(stretches) > 2
+    read: set[tuple[int, ...]] = set()
+    phase = SequencePhase("cammsr", network, CONFIG, longer)
+
+    def note(rows: torch.Tensor, *_: torch.Tensor) -> dict[str, torch.Tensor]:
+        read.update(map(tuple, rows.tolist()))
+        return {}
+
+    monkeypatch.setattr(phase, "sequence_losses", note)
+    for step in range(40 * phase.steps_per_epoch):
+        phase.losses(step, np.random.default_rng(step))
+    assert stretches <= read
 
 
 def test_order_of_a_history_matters_to_the_model(material: Material) -> None:
