@@ -16,10 +16,8 @@ from model_store.manifest import Manifest
 from model_store.scoring import Because, PairScores, UserState, scorer_for
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
 from model_store.snapshot import Snapshot
+from service.evidence import as_matrix
 from service.new_items import EncodedItem
-
-OF_HISTORY = "item_history"
-"""The one item array that is read by the rows of histories, which are the snapshot's."""
 
 
 class AddedArrays:
@@ -29,13 +27,13 @@ class AddedArrays:
         self._snapshot = snapshot
         self.manifest: Manifest = snapshot.manifest
         self.n_items = len(items)
-        names = [name for name in items[0].arrays if name != OF_HISTORY]
         self._arrays: dict[str, NDArray[Any]] = {
-            name: np.stack([item.arrays[name] for item in items]).astype(np.float32) for name in names
+            name: np.stack([item.arrays[name] for item in items]) for name in items[0].arrays
         }
         self._arrays["item_present"] = np.stack([item.present for item in items])
-        if snapshot.has("item_item_indptr"):
-            self._arrays |= _item_item(snapshot, items)
+        evidence = [item.evidence for item in items if item.evidence is not None]
+        if evidence:
+            self._arrays |= as_matrix(evidence, snapshot.n_items)
 
     def has(self, name: str) -> bool:
         """See `Readable`."""
@@ -85,27 +83,3 @@ class AddedItems:
             return replace(state, item_item=no_item_item(self.present.shape[1]))
         about_added = self._item_item.gather(state.history_rows)
         return replace(state, item_item=replace(about_added, typical=state.item_item.typical))
-
-
-def _item_item(snapshot: Snapshot, items: Sequence[EncodedItem]) -> dict[str, NDArray[Any]]:
-    """The item-item matrix from the snapshot's items to the added ones, as for its own items without interactions.
-
-    That is the content graph's row, by the weights that the manifest states.
-    """
-    facts = snapshot.manifest.item_item
-    scale = _number(facts.get("weight")) * _number(facts.get("cold_scale"))
-    alphas = np.array([_number(facts.get(f"alpha_{modality.name}")) for modality in snapshot.manifest.modalities])
-    sources = np.concatenate([item.neighbours for item in items])
-    places = np.repeat(np.arange(len(items)), [len(item.neighbours) for item in items])
-    values = np.concatenate([item.closeness for item in items]) * alphas * scale
-    order = np.lexsort((places, sources))
-    counts = np.bincount(sources, minlength=snapshot.n_items)
-    return {
-        "item_item_indptr": np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-        "item_item_items": places[order].astype(np.int32),
-        "item_item_values": values[order].astype(np.float32),
-    }
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

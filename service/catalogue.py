@@ -25,7 +25,7 @@ class Catalogue:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self._views: dict[str, View] = {}
-        self._encoders: dict[str, ItemEncoder | None] = {}
+        self._encoders: dict[str, ItemEncoder] = {}
         self._encoded: dict[tuple[str, str, int], EncodedItem | None] = {}
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalogue")

@@ -1,6 +1,6 @@
 """Items that the model never saw: their rows of the snapshot's item arrays, from content and from warm neighbours.
 
-Axes: `M` modalities, `n` neighbours, `d` width of a modality's features.
+Axes: `M` modalities, `n` neighbours, `s` items that speak for it, `d` width of a modality's features.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.encoders.session import Session, fastest_providers, open_session
+from model_store.scoring import scorer_for
 from model_store.snapshot import Snapshot
+from service.evidence import Evidence, of_columns, of_content
 
 ENCODER = "item_encoder.onnx"
 OUTPUTS = ("parts", "history", "experts", "logits")
@@ -24,28 +26,39 @@ NO_DIRECTION = 1e-5
 BLOCK_ROWS = 65536
 
 F32 = NDArray[np.float32]
+Near = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Rows of items (n,), nearest first, and their cosines."""
 
 
 @dataclass(frozen=True)
 class EncodedItem:
-    """What scoring needs of a new item. Its behaviour is inferred from its neighbours."""
+    """What scoring needs of a new item."""
 
     arrays: dict[str, NDArray[Any]]
-    """One row for each of the snapshot's arrays `item_<output>`."""
+    """One row for each of the arrays that candidates are scored by."""
     present: NDArray[np.bool_]  # (M,)
-    neighbours: NDArray[np.int64]  # (n,) rows of items whose closeness speaks for it, ascending
-    closeness: NDArray[np.float64]  # (n, M) how much, by modality: its row of the content graph
+    inferred: tuple[str, ...]
+    """The modalities whose evidence comes from its neighbours."""
+    evidence: Evidence | None
+    """What a history says about it, where the model asks the item-item matrix."""
+    near: Mapping[str, Near]
+    """By content modality, the snapshot's items that it resembles."""
 
 
 class ItemEncoder:
-    """The snapshot's `item_encoder.onnx` with what its inputs are made of."""
+    """Makes new items out of features: by the snapshot's `item_encoder.onnx`, where its model has one.
 
-    def __init__(self, snapshot: Snapshot, session: Session) -> None:
+    A model without a graph knows an item as the mean of the warm items that it resembles, by how close they are. Then
+    all of its evidence is inferred; through the graph, behaviour alone.
+    """
+
+    def __init__(self, snapshot: Snapshot, session: Session | None) -> None:
         self._snapshot = snapshot
         self._session = session
-        self.provider = session.get_providers()[0]
-        """What runs the graph, in ONNX Runtime's words."""
+        self.provider = None if session is None else session.get_providers()[0]
+        """What runs the graph, in ONNX Runtime's words; None without one."""
         self._modalities = [modality.name for modality in snapshot.manifest.modalities]
+        self._arrays = [name for name in type(scorer_for(snapshot)).candidate_arrays if snapshot.has(name)]
         self.widths = {
             modality.name: modality.feature_width
             for modality in snapshot.manifest.modalities
@@ -54,22 +67,54 @@ class ItemEncoder:
         """Content modalities and how wide their features are."""
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> ItemEncoder | None:
-        """The encoder, None where the snapshot has none: then its model cannot score an item it never saw."""
+    def of(cls, snapshot: Snapshot) -> ItemEncoder:
+        """The snapshot's encoder."""
         path = snapshot.file(ENCODER)
-        return None if path is None else cls(snapshot, open_session(path, fastest_providers()))
+        return cls(snapshot, None if path is None else open_session(path, fastest_providers()))
 
-    def encode(self, features: Mapping[str, F32]) -> EncodedItem:
-        """An item from raw features (d,) of the modalities it has; others are missing."""
+    def encode(self, features: Mapping[str, F32]) -> EncodedItem | None:
+        """An item from raw features (d,) of the modalities it has; others are missing.
+
+        None where nothing can be known of it: there is no graph, and it resembles nothing that anybody has taken.
+        """
         units = {name: self._unit(name, features.get(name)) for name in self.widths}
         present = np.array([name not in units or bool(units[name].any()) for name in self._modalities])
-        neighbours, closeness = self._neighbours(units)
-        warm = self._snapshot.array("item_degree")[neighbours] > 0
-        weights = np.where(warm, closeness.sum(axis=1), 0.0)
+        near = {
+            name: nearest(self._snapshot.array(f"features_{name}"), unit, NEIGHBOURS)
+            for name, unit in units.items()
+            if unit.any()
+        }
+        neighbours, closeness = self._neighbours(near)
+        weights = np.where(self._snapshot.array("item_degree")[neighbours] > 0, closeness.sum(axis=1), 0.0)
         weights /= max(float(weights.sum()), 1e-12)
-        outputs = self._session.run(list(OUTPUTS), self._inputs(units, present, neighbours, weights))
-        arrays = {f"item_{name}": np.asarray(output)[0] for name, output in zip(OUTPUTS, outputs, strict=True)}
-        return EncodedItem(arrays, present, neighbours, closeness)
+        if self._session is None and not weights.any():
+            return None
+        if self._session is None:
+            arrays = {name: weights @ self._rows(name, neighbours) for name in self._arrays}
+            inferred = tuple(name for name, has in zip(self._modalities, present.tolist(), strict=True) if has)
+        else:
+            outputs = self._session.run(list(OUTPUTS), self._inputs(units, present, neighbours, weights))
+            arrays = {f"item_{name}": np.asarray(output)[0] for name, output in zip(OUTPUTS, outputs, strict=True)}
+            inferred = (self._modalities[0],)
+        shaped = {
+            name: np.reshape(array, self._snapshot.array(name).shape[1:]).astype(np.float32)
+            for name, array in arrays.items()
+            if name in self._arrays
+        }
+        return EncodedItem(shaped, present, inferred, self._evidence(neighbours, closeness, weights), near)
+
+    def _rows(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n, everything else): rows of an array, flat."""
+        return self._snapshot.array(name)[rows].astype(np.float64).reshape(len(rows), -1)
+
+    def _evidence(
+        self, neighbours: NDArray[np.int64], closeness: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> Evidence | None:
+        if not self._snapshot.has("item_item_indptr"):
+            return None
+        if "cold_scale" in self._snapshot.manifest.item_item:
+            return of_content(self._snapshot.manifest, neighbours, closeness)
+        return of_columns(self._snapshot, neighbours, weights)
 
     def _unit(self, name: str, raw: F32 | None) -> F32:
         """The features centred as in training and of unit length; zero where there is nothing to know."""
@@ -80,17 +125,15 @@ class ItemEncoder:
         unit: F32 = centred / norm if norm > NO_DIRECTION * float(np.abs(raw).max()) else np.zeros_like(centred)
         return unit.astype(np.float32)
 
-    def _neighbours(self, units: Mapping[str, F32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The item's row of the content graph: per modality the nearest items, symmetrically normalised.
+    def _neighbours(self, near: Mapping[str, Near]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The item's row of the content graph: the rows (n,) of all it resembles, and how closely (n, M), symmetrically
+        normalised.
 
         The degrees of the others are those of their own lists in the snapshot; the trainer's graph knows their incoming
         edges too, so this is near to what training would have given, not equal.
         """
         edges: dict[int, NDArray[np.float64]] = {}
-        for name, unit in units.items():
-            if not unit.any():
-                continue
-            rows, cosines = nearest(self._snapshot.array(f"features_{name}"), unit, NEIGHBOURS)
+        for name, (rows, cosines) in near.items():
             own = max(float(cosines.sum()), 1e-12)
             column = self._modalities.index(name)
             for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True):
@@ -123,7 +166,7 @@ class ItemEncoder:
         }
 
 
-def nearest(rows: NDArray[np.floating], query: F32, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def nearest(rows: NDArray[np.floating], query: F32, k: int) -> Near:
     """The `k` rows of `rows` (I, d) with the greatest positive inner product with `query` (d,), and those products."""
     products = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), BLOCK_ROWS):

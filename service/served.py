@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from model_store.scoring import Scorer, UserState, scorer_for
 from model_store.snapshot import Snapshot
-from service.retrieval.choice import IndexChoice, build_index
+from service.retrieval.choice import IndexChoice, index_for
 from service.retrieval.protocol import CandidateIndex
 from service.user_encoder import UserEncoder
 
@@ -63,8 +63,7 @@ class ServedSnapshot:
         self.loaded_at = datetime.now(UTC)
         self.scorer: Scorer = scorer_for(snapshot)
         self.user_encoder = UserEncoder.of(snapshot, self.scorer)
-        vectors = self.scorer.retrieval_vectors()
-        self.index: CandidateIndex | None = build_index(vectors, index) if indexed and vectors.shape[1] else None
+        self.index: CandidateIndex | None = index_for(snapshot, self.scorer, index) if indexed else None
         self.popularity: NDArray[np.float32] = np.asarray(snapshot.array("popularity"), dtype=np.float32)
         self.popular_rows: NDArray[np.int64] = np.argsort(-self.popularity, kind="stable")
         self.depth = max(self.manifest.candidates.depth, MIN_DEPTH)
@@ -88,6 +87,14 @@ class ServedSnapshot:
         return (self.index is not None and self.index.waits) or (
             self.user_encoder is not None and self.user_encoder.waits
         )
+
+    def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows (n,) of the items nearest to that at `row` in a modality, and their cosines."""
+        if not self.snapshot.has(f"neighbours_{modality}_items"):
+            return np.zeros(0, np.int64), np.zeros(0)
+        rows = self.snapshot.array(f"neighbours_{modality}_items")[row].astype(np.int64)
+        cosines = self.snapshot.array(f"neighbours_{modality}_values")[row].astype(np.float64)
+        return rows[rows >= 0], cosines[rows >= 0]
 
     def depth_for(self, steer: Mapping[str, float]) -> int:
         """How many candidates an answer steered by these factors is drawn from."""

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidRequest
-from service.served import ServedSnapshot
 from service.view import View
 
 OVERALL = "overall"
@@ -19,33 +18,36 @@ def neighbours(view: View, row: int, by: str, k: int) -> tuple[NDArray[np.int64]
 
     Never the item itself, nor a hidden one. Raises `InvalidRequest` where the snapshot has no neighbours of that kind.
     """
-    rows, likeness = _overall(view, row) if by == OVERALL else _by_modality(view.served, row, by)
-    kept = (rows >= 0) & (rows != row) & ~np.isin(rows, view.left_out())
+    served = view.served
+    if by != OVERALL and (by not in served.modalities or not served.snapshot.has(f"neighbours_{by}_items")):
+        known = [OVERALL, *(m for m in served.modalities if served.snapshot.has(f"neighbours_{m}_items"))]
+        raise InvalidRequest(f"by: expected one of {known}, found {by!r}")
+    if by != OVERALL:
+        rows, likeness = view.near(row, by)
+    else:
+        # A single number per item, as popularity is, puts items into an order and compares none.
+        alike = _by_modalities if served.index is None or served.index.width == 1 else _by_vectors
+        rows, likeness = alike(view, row)
+    kept = (rows != row) & ~np.isin(rows, view.left_out())
     rows, likeness = rows[kept], likeness[kept]
     order = np.lexsort((rows, -likeness))[:k]
     return rows[order], likeness[order]
 
 
-def _overall(view: View, row: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    served = view.served
-    if served.index is None:
-        raise InvalidRequest(
-            f"by: the model {served.manifest.model} has no item vectors, so nothing is similar overall"
-        )
+def _by_vectors(view: View, row: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    index = view.served.index
+    assert index is not None
     own = view.vectors(np.array([row]))
-    rows = served.index.search(own, OVERALL_DEPTH)[0]
-    rows = np.concatenate([rows[rows >= 0], np.arange(served.n_items, view.n_items)])
+    rows = index.search(own, OVERALL_DEPTH)[0]
+    rows = np.concatenate([rows[rows >= 0], np.arange(view.served.n_items, view.n_items)])
     vectors = view.vectors(rows)
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(own)
     return rows, (vectors @ own[0] / np.maximum(norms, 1e-12)).astype(np.float64)
 
 
-def _by_modality(served: ServedSnapshot, row: int, by: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    name = f"neighbours_{by}_items"
-    if not served.snapshot.has(name):
-        known = [OVERALL, *(m for m in served.modalities if served.snapshot.has(f"neighbours_{m}_items"))]
-        raise InvalidRequest(f"by: expected one of {known}, found {by!r}")
-    if row >= served.n_items:
-        return np.zeros(0, np.int64), np.zeros(0)
-    rows = served.snapshot.array(name)[row].astype(np.int64)
-    return rows, served.snapshot.array(f"neighbours_{by}_values")[row].astype(np.float64)
+def _by_modalities(view: View, row: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For a model without item vectors: the mean of the modalities' cosines, 0 where one lists no such neighbour."""
+    found = [view.near(row, modality) for modality in view.served.modalities]
+    rows, place = np.unique(np.concatenate([rows for rows, _ in found]), return_inverse=True)
+    summed = np.bincount(place, np.concatenate([cosines for _, cosines in found]), minlength=len(rows))
+    return rows, summed / len(found)

@@ -48,8 +48,8 @@ class View:
         self._added_ids = list(new)
         self._added_rows = {item_id: served.n_items + place for place, item_id in enumerate(new)}
         self._added_infos = [item.info or ItemInfo(item_id, None, (), None, None) for item_id, item in new.items()]
-        encoded = [item.encoded for item in new.values() if item.encoded is not None]
-        self._added = AddedItems(served.snapshot, encoded) if encoded else None
+        self._encoded = [item.encoded for item in new.values() if item.encoded is not None]
+        self._added = AddedItems(served.snapshot, self._encoded) if self._encoded else None
         self.n_items = served.n_items + len(new)
         hidden = {row: item.version for row, item in changed.items() if item.hidden}
         hidden |= {self._added_rows[item_id]: item.version for item_id, item in new.items() if item.hidden}
@@ -88,8 +88,24 @@ class View:
         return self.served.display(row)
 
     def inferred(self, row: int) -> list[str]:
-        """The modalities whose evidence is inferred from neighbours: behaviour, for an added item."""
-        return self.served.modalities[:1] if row >= self.served.n_items else []
+        """The modalities whose evidence is inferred from neighbours; none for the snapshot's own items."""
+        return list(self._encoded[row - self.served.n_items].inferred) if row >= self.served.n_items else []
+
+    def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows (n,) of items that resemble the one at `row` in a modality, and their cosines.
+
+        The snapshot's lists, and where an added item is one of the two, its own.
+        """
+        if row >= self.served.n_items:
+            return self._encoded[row - self.served.n_items].near.get(modality, (NO_ROWS, np.zeros(0)))
+        rows, cosines = self.served.near(row, modality)
+        added = [
+            (self.served.n_items + place, float(theirs[1][theirs[0] == row][0]))
+            for place, item in enumerate(self._encoded)
+            if (theirs := item.near.get(modality)) is not None and (theirs[0] == row).any()
+        ]
+        more = np.array(added).reshape(-1, 2)
+        return np.concatenate([rows, more[:, 0].astype(np.int64)]), np.concatenate([cosines, more[:, 1]])
 
     def present(self, row: int) -> list[bool]:
         """(M,) which modalities an item has."""

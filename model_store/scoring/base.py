@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from model_store.manifest import ManifestDraft
 Rows = NDArray[np.int32] | NDArray[np.int64]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+ALL_ROWS = slice(None)
 
 
 # Standard deviations above the catalogue's mean score at which a user's typical candidate is taken (our choice).
@@ -128,6 +129,9 @@ class Because:
 class Scorer(ABC):
     """Scores over one snapshot. Holds no state beyond views of the mapped arrays: safe to share by threads."""
 
+    candidate_arrays: ClassVar[tuple[str, ...]]
+    """Arrays with what a candidate is scored by, a row per item, beside `item_present`; a snapshot may lack some."""
+
     def __init__(self, snapshot: Readable) -> None:
         self.snapshot = snapshot
         self.terms = list(snapshot.manifest.terms)
@@ -136,8 +140,11 @@ class Scorer(ABC):
         self.n_items = snapshot.n_items
 
     @abstractmethod
-    def retrieval_vectors(self) -> NDArray[np.floating]:
-        """(I, D): vectors whose inner product with `UserState.vector` ranks candidates; (I, 0) where there are none."""
+    def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
+        """(n, D), (I, D) without `rows`: vectors whose inner product with `UserState.vector` ranks candidates.
+
+        D is 0 where there are none.
+        """
 
     @abstractmethod
     def encode_user(self, history_rows: Rows) -> UserState:

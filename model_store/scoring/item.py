@@ -13,14 +13,16 @@ modality belongs to it entirely.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model_store.scoring.base import F64, Because, PairScores, Readable, Rows, Scorer, UserState
+from model_store.half import widened
+from model_store.scoring.base import ALL_ROWS, F32, F64, Because, PairScores, Readable, Rows, Scorer, UserState
 from model_store.scoring.linear_user import LinearUser
 
 
 class ItemScorer(Scorer):
     """Terms that the item's own gates weigh."""
+
+    candidate_arrays = ("item_term_vectors", "item_gates")
 
     def __init__(self, snapshot: Readable) -> None:
         super().__init__(snapshot)
@@ -37,10 +39,9 @@ class ItemScorer(Scorer):
         scaled: F64 = shares / shares.sum(axis=1, keepdims=True)
         return scaled
 
-    def retrieval_vectors(self) -> NDArray[np.floating]:
-        """(I, D) float32: the gated sum of each item's expert vectors."""
-        gates, vectors = self._gates.astype(np.float32), self._vectors.astype(np.float32)
-        summed: NDArray[np.floating] = np.einsum("it,itd->id", gates, vectors)
+    def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
+        """(n, D): the gated sum of each item's expert vectors."""
+        summed: F32 = np.einsum("it,itd->id", widened(self._gates[rows]), widened(self._vectors[rows]))
         return summed
 
     def encode_user(self, history_rows: Rows) -> UserState:
@@ -54,8 +55,8 @@ class ItemScorer(Scorer):
 
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Every term; one whose gate is closed is all zero."""
-        gates = self._gates[item_rows].astype(np.float32)
-        inner = self._vectors[item_rows].astype(np.float32) @ state.vector
+        gates = widened(self._gates[item_rows])
+        inner = widened(self._vectors[item_rows]) @ state.vector
         amounts = (gates * inner).astype(np.float64)[:, :, None] * self._shares
         weights = np.where(self._base, np.float32(np.nan), gates)
         return PairScores(item_rows, amounts.sum(axis=2), weights, amounts)

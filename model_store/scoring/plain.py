@@ -11,14 +11,16 @@ the inner product with that part, and behaviour has what the others leave of the
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model_store.scoring.base import Because, PairScores, Readable, Rows, Scorer, UserState
+from model_store.half import widened
+from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Readable, Rows, Scorer, UserState
 from model_store.scoring.linear_user import LinearUser
 
 
 class PlainScorer(Scorer):
     """One term over two tables."""
+
+    candidate_arrays = ("item_vectors", "item_parts")
 
     def __init__(self, snapshot: Readable) -> None:
         super().__init__(snapshot)
@@ -26,10 +28,9 @@ class PlainScorer(Scorer):
         self._parts = snapshot.array("item_parts") if snapshot.has("item_parts") else None
         self._user = LinearUser(snapshot)
 
-    def retrieval_vectors(self) -> NDArray[np.floating]:
-        """(I, D) float32: the item vectors themselves."""
-        vectors: NDArray[np.floating] = self._vectors.astype(np.float32)
-        return vectors
+    def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
+        """(n, D): the item vectors themselves."""
+        return widened(self._vectors[rows])
 
     def encode_user(self, history_rows: Rows) -> UserState:
         """From the history alone."""
@@ -42,10 +43,10 @@ class PlainScorer(Scorer):
 
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """One term, without a gate."""
-        scores = (self._vectors[item_rows].astype(np.float32) @ state.vector).astype(np.float64)
+        scores = (widened(self._vectors[item_rows]) @ state.vector).astype(np.float64)
         amounts = np.zeros((len(item_rows), 1, len(self.modalities)))
         if self._parts is not None:
-            amounts[:, 0, 1:] = self._parts[item_rows, 1:].astype(np.float32) @ state.vector
+            amounts[:, 0, 1:] = widened(self._parts[item_rows, 1:]) @ state.vector
         amounts[:, 0, 0] = scores - amounts[:, 0, 1:].sum(axis=1)
         contributions = amounts.sum(axis=2)
         return PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)

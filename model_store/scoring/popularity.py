@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model_store.scoring.base import Because, PairScores, Rows, Scorer, UserState
+from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Rows, Scorer, UserState
 from model_store.scoring.item_item import no_item_item
 
 
 class PopularityScorer(Scorer):
     """One term, `popularity`, that knows no user."""
 
-    def retrieval_vectors(self) -> NDArray[np.floating]:
-        """(I, 1): the popularity itself, so that the index ranks by it."""
-        popularity: NDArray[np.floating] = self.snapshot.array("popularity")[:, None]
-        return popularity
+    candidate_arrays = ("popularity",)
+
+    def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
+        """(n, 1): the popularity itself, so that the index ranks by it."""
+        return np.asarray(self.snapshot.array("popularity")[rows], np.float32)[:, None]
 
     def encode_user(self, history_rows: Rows) -> UserState:
         """The constant query 1; the history only says what was seen."""

@@ -32,7 +32,7 @@ async def readyz(service: ServiceParts, served: Served) -> dict[str, Any]:
         "status": status,
         "snapshot": served.id,
         "index": served.index_name,
-        "onnx": {name: encoder.provider for name, encoder in encoders.items() if encoder is not None},
+        "onnx": {name: encoder.provider for name, encoder in encoders.items() if encoder and encoder.provider},
         "degraded": degraded,
     }
 

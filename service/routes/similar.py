@@ -31,8 +31,8 @@ async def similar(
 ) -> dict[str, Any]:
     """The items most like this one: by everything the model knows, or by one modality alone.
 
-    `overall` compares the items' vectors; a modality reads the neighbours that the snapshot holds for it, of which
-    there are ten. An item without that modality has none.
+    `overall` compares the items' vectors (where the model has none, the modalities' neighbours); a modality reads the
+    neighbours that the snapshot holds for it, of which there are ten. An item without that modality has none.
     """
     row = service.recommender.item_row(served, item_id)
     view = service.catalogue.view(served)

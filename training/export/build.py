@@ -17,6 +17,7 @@ from training.data.dataset import Dataset
 from training.data.features import FeatureMatrix
 from training.data.splits import Split
 from training.graph.content import centred_unit_rows, neighbour_lists
+from training.graph.together import together_lists
 from training.models.protocol import FittedModel
 
 NEIGHBOURS = 10
@@ -59,12 +60,14 @@ def build_draft(
         "history_items": history,
         **content.arrays,
     }
+    neighbours = {"behaviour": together_lists(indptr, history, dataset.n_items, k=NEIGHBOURS)}
     for name, matrix in dataset.features.items():
-        lists = neighbour_lists(matrix.values, matrix.present, k=NEIGHBOURS)
-        arrays[f"neighbours_{name}_items"] = lists.items
-        arrays[f"neighbours_{name}_values"] = lists.values
+        neighbours[name] = neighbour_lists(matrix.values, matrix.present, k=NEIGHBOURS)
         # new items find their neighbours among these
         arrays[f"features_{name}"] = centred_unit_rows(matrix.values, matrix.present)[0]
+    for name, lists in neighbours.items():
+        arrays[f"neighbours_{name}_items"] = lists.items
+        arrays[f"neighbours_{name}_values"] = lists.values
     manifest = ManifestDraft(
         model=model_name,
         dataset=dataset.name,
