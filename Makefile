@@ -16,7 +16,7 @@ DEMO_DATA = $(or $(DATA),demo/catalogue-$(SEED))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	"$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
-.PHONY: help install demo test test-full check check-docker test-needs docs clean
+.PHONY: help install demo test test-full check check-docker test-needs pictures docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,6 +56,9 @@ check-docker: ## build the images and take the composed system through its life 
 
 test-needs:
 	@tests/support/install-test-needs
+
+pictures: $(INSTALLED) ## take the README's pictures again, from the store that `make demo` left (needs Chromium)
+	$(BIN)/python -m tests.e2e.console.pictures
 
 docs: $(INSTALLED) ## rewrite the parts of README.md and CONTRIBUTING.md that follow from the code
 	$(BIN)/python -m tests.support.docs

@@ -19,6 +19,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "commands": reference.commands,
         "settings": reference.settings,
         "endpoints": reference.endpoints,
+        "metrics": reference.metrics,
     },
     "CONTRIBUTING.md": {"layout": lambda: fenced(layout.tree())},
 }

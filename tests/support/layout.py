@@ -27,6 +27,7 @@ DESCRIBED = {
     "service/console": "the page at `/`: HTML, style and modules, as the browser gets them",
     "service/LOG.md": "what was tried for speed, and what it gave",
     "tests": "mirrors the packages",
+    "tests/benchmarks": "what is measured rather than tested, with the machine it ran on",
     "tests/contract": "suites that every implementation of a protocol inherits",
     "tests/e2e": "the whole road, from a dataset to an answer over HTTP",
     "tests/model_store": "the contract: format, store, scoring",

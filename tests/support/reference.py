@@ -101,6 +101,24 @@ def endpoints() -> str:
     return "\n".join(table(["call", "does", "query"], rows))
 
 
+def metrics() -> str:
+    """A table of everything at `/metrics`. Raises `LookupError` naming a metric without a description."""
+    rows = []
+    for name, kind, description in telemetry():
+        if not description:
+            raise LookupError(f"{name} has no description")
+        rows.append([f"`{name}`", kind, description])
+    return "\n".join(table(["metric", "kind", "says"], rows))
+
+
+def telemetry() -> Iterator[tuple[str, str, str]]:
+    """Name as Prometheus knows it, kind and description of every metric of the service."""
+    from service.telemetry import Metrics
+
+    for metric in Metrics()._registry.collect():
+        yield metric.name + ("_total" if metric.type == "counter" else ""), metric.type, metric.documentation
+
+
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
     """Lines of a Markdown table."""
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
