@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,9 @@ class ServedSnapshot:
         self._searchable: list[str] | None = None
         self.term_templates: dict[tuple[bool, bytes], bytes] = {}
         """How the terms of an item are printed, by which ones it has; `rendering.py` fills it."""
-        self.display = lru_cache(maxsize=DISPLAYS_KEPT)(self._display)
-        self.in_categories = lru_cache(maxsize=MASKS_KEPT)(self._in_categories)
+        own = weakref.proxy(self)  # caches that held it would keep it, index and all, until the next full collection
+        self.display = lru_cache(maxsize=DISPLAYS_KEPT)(partial(ServedSnapshot._display, own))
+        self.in_categories = lru_cache(maxsize=MASKS_KEPT)(partial(ServedSnapshot._in_categories, own))
 
     @property
     def index_name(self) -> str:

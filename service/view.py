@@ -5,9 +5,10 @@ Rows 0..I-1 are the snapshot's items, I..I+A-1 the added ones.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,8 @@ class View:
         hidden |= {self._added_rows[item_id]: item.version for item_id, item in new.items() if item.hidden}
         self._hidden = np.array(sorted(hidden.items()), np.int64).reshape(-1, 2)
         self._added_versions = np.array([item.version for item in new.values()], np.int64)
-        self.in_categories = lru_cache(maxsize=MASKS_KEPT)(self._in_categories)
+        # A cache that held the view would keep it, and with it the snapshot, until the next full collection.
+        self.in_categories = lru_cache(maxsize=MASKS_KEPT)(partial(View._in_categories, weakref.proxy(self)))
 
     def item_row(self, item_id: str) -> int | None:
         """The row of an item, hidden or not; None if unknown."""

@@ -11,7 +11,7 @@ def workers_of(parent: int) -> list[int]:
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def resident_bytes(process: int) -> int:
+def private_bytes(process: int) -> int:
     """Memory that a process has in RAM and shares with nobody."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))

@@ -1,0 +1,273 @@
+"""Hours in small: the service at 70 % of what it can do, with events, new items and swaps, watched for leaks.
+
+`make soak MINUTES=10` writes tests/reliability/results/soak.json, from which tests/RELIABILITY.md is made.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import click
+import numpy as np
+
+from tests.reliability.results import machine, write_result
+from tests.support.crowd import ask_as_a_crowd
+from tests.support.exact import TOLERANCE, Exact
+from tests.support.processes import descriptors, private_bytes, workers_of
+from tests.support.service_client import promoted, started
+from tests.support.tiny_encoder import tiny_item_encoder
+from tests.support.tiny_snapshot import EXPERTS, FEATURE_WIDTH, MODALITIES, write_tiny_pair_snapshot
+
+N_ITEMS, N_USERS, WORKERS = 2000, 600, 2
+CONNECTIONS = 12
+SHARE = 0.7
+MEASURE_SECONDS = 8.0
+SAMPLE_SECONDS = 5.0
+SWAP_SECONDS = 10.0
+LIVE_ITEMS = 50
+CROWD = 300
+"""Connections of the overload at the end."""
+MOST_SLOPE = 0.02
+"""Of a worker's memory, per hour of such growth as in the second half of the run, times the length of that half."""
+ADMIN = {"X-API-Key": "admin"}
+CACHES = {f"MAGNET_{name}_MEMORY_MB": "8" for name in ("ANSWER", "CACHE", "ROUTER")}
+"""Small, so that they are full before memory is judged."""
+
+Call = tuple[str, str, dict[str, Any] | None]
+
+
+@dataclass
+class Seen:
+    """What came back."""
+
+    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
+    seconds: list[float] = field(default_factory=list)
+    """From the moment a request was due, so that waiting for a slow one before it counts."""
+    wrong: list[str] = field(default_factory=list)
+    compared: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Soak:
+    """One running service and what is asked of it."""
+
+    def __init__(self, address: str, exact: dict[str, Exact]) -> None:
+        self._place = urlsplit(address)
+        self._exact = exact
+        self._snapshot = next(iter(exact.values())).snapshot
+        self.user_ids = [self._snapshot.user_id(row) for row in range(self._snapshot.n_users)]
+        self._numbers = itertools.count()
+        self._run = f"{time.time_ns():x}"
+
+    def calls(self, chance: random.Random) -> Iterator[Call]:
+        """Requests without end: mostly recommendations, some explanations, look-alikes, events and new items."""
+        user_ids = self.user_ids
+        item_ids = [self._snapshot.item_id(row) for row in range(self._snapshot.n_items)]
+        while True:
+            user, item = quote(chance.choice(user_ids), safe=""), quote(chance.choice(item_ids), safe="")
+            kind = chance.random()
+            if kind < 0.78:
+                yield "GET", f"/recommend/{user}?k={chance.choice((5, 10, 20))}", None
+            elif kind < 0.83:
+                yield "GET", f"/explain?user={user}&item={item}", None
+            elif kind < 0.88:
+                yield "GET", f"/similar/{item}?k=10", None
+            elif kind < 0.98:
+                number = next(self._numbers)
+                visitor = f"visitor {number % 20}" if number % 10 == 0 else f"passer-by {number}"
+                happened = {"event_id": f"{self._run}-{number}", "user": visitor, "item": chance.choice(item_ids)}
+                yield "POST", "/events", {"events": [happened | {"type": "click", "timestamp": time.time()}]}
+            elif kind < 0.99:
+                yield "GET", f"/recommend/visitor%20{chance.randrange(20)}?k=10", None
+            else:
+                features = {name: [chance.gauss(0, 1) for _ in range(FEATURE_WIDTH)] for name in MODALITIES[1:]}
+                yield "PUT", f"/items/new%20{chance.randrange(LIVE_ITEMS)}", {"title": "New", "features": features}
+
+    def run(self, seconds: float, connections: int, due: Callable[[int], float] | None, seed: int) -> Seen:
+        """Ask for so long; request n is due at `due(n)` (seconds from the start), without it as soon as one may be."""
+        seen, numbers, began = Seen(), itertools.count(), time.monotonic()
+
+        def ask(number: int) -> None:
+            calls = self.calls(random.Random(1000 * seed + number))
+            connection = self._connect()
+            while True:
+                at = began + due(next(numbers)) if due is not None else time.monotonic()
+                if at - began >= seconds:
+                    break
+                time.sleep(max(at - time.monotonic(), 0))
+                call = next(calls)
+                try:
+                    code, answer = self._ask(connection, call)
+                    status = str(code)
+                except (OSError, HTTPException) as error:
+                    connection.close()
+                    connection = self._connect()
+                    status, answer = type(error).__name__, None
+                with seen.lock:
+                    seen.statuses[status] += 1
+                    seen.seconds.append(time.monotonic() - at)
+                    if status == "200" and call[1].startswith("/recommend/") and due is not None:
+                        self._judge(call[1], answer, seen)
+            connection.close()
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(connections)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return seen
+
+    def swap(self, stopping: threading.Event) -> int:
+        """Change the snapshot again and again until told to stop; how often."""
+        swaps = 0
+        for snapshot in itertools.cycle(reversed(self._exact)):
+            if stopping.wait(SWAP_SECONDS):
+                return swaps
+            connection = self._connect()
+            status, _ = self._ask(connection, ("POST", "/admin/activate", {"snapshot": snapshot}), ADMIN)
+            connection.close()
+            assert status == 200, status
+            swaps += 1
+        return swaps
+
+    def _judge(self, path: str, answer: Any, seen: Seen) -> None:
+        """Every score of a known user's answer is the exact one of the snapshot that it names."""
+        exact = self._exact[answer["snapshot"]]
+        if answer["strategy"] != "personalised" or answer["events_used"]:
+            return
+        scores = exact.unfiltered(answer["user"], ())
+        for entry in answer["items"]:
+            row = exact.snapshot.item_row(entry["item"])
+            if row is None:
+                continue  # an item added since; its score is inferred
+            seen.compared += 1
+            if not abs(scores[row] - entry["score"]) <= TOLERANCE:
+                seen.wrong.append(f"{path}: {entry['item']} scored {entry['score']}, expected {scores[row]}")
+
+    def _connect(self) -> HTTPConnection:
+        return HTTPConnection(str(self._place.hostname), self._place.port, timeout=30)
+
+    def _ask(self, connection: HTTPConnection, call: Call, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        method, path, body = call
+        given = {"Content-Type": "application/json"} if body is not None else {}
+        connection.request(method, path, json.dumps(body) if body is not None else None, given | (headers or {}))
+        response = connection.getresponse()
+        content = response.read()
+        return response.status, json.loads(content) if content else None
+
+
+def slope(times: list[float], values: list[float]) -> float:
+    """What a straight line through the points gains per second."""
+    return float(np.polyfit(times, values, 1)[0]) if len(times) > 1 else 0.0
+
+
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p99 and the slowest, in milliseconds."""
+    found = np.quantile(seconds or [0.0], [0.5, 0.99, 1.0]) * 1000
+    return {name: round(float(value), 1) for name, value in zip(("p50_ms", "p99_ms", "slowest_ms"), found, strict=True)}
+
+
+@click.command()
+@click.option("--minutes", type=float, default=10.0, show_default=True)
+def main(minutes: float) -> None:
+    """Measure, soak, overload, judge."""
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        encoder = tiny_item_encoder(MODALITIES, FEATURE_WIDTH, width=32, n_experts=len(EXPERTS), residual_width=8)
+        sizes: dict[str, Any] = {"n_users": N_USERS, "n_items": N_ITEMS, "embedding_size": 32, "residual_width": 8}
+        ids = [
+            write_tiny_pair_snapshot(root, seed=seed, depth=200, files={"item_encoder.onnx": encoder}, **sizes)
+            for seed in (0, 1)
+        ]
+        promoted(root, ids[0])
+        exact = {name: Exact(root / "snapshots" / name) for name in ids}
+        environment = {**CACHES, "MAGNET_ADMIN_KEY": "admin", "MAGNET_MAX_IN_FLIGHT": "32"}
+        address, parent = stack.enter_context(started(root, workers=WORKERS, **environment))
+        soak = Soak(address, exact)
+        soak.run(MEASURE_SECONDS / 2, CONNECTIONS, None, seed=1)  # warm
+        free = soak.run(MEASURE_SECONDS, CONNECTIONS, None, seed=2)
+        saturated = len(free.seconds) / MEASURE_SECONDS
+        rate = SHARE * saturated
+        click.echo(f"saturated at {saturated:.0f} requests/s; {minutes:g} minutes at {rate:.0f}")
+
+        stopping, counts = threading.Event(), {"swaps": 0}
+        samples: dict[int, list[tuple[float, int, int]]] = {worker: [] for worker in workers_of(parent)}
+
+        def watch() -> None:
+            began = time.monotonic()
+            while not stopping.wait(SAMPLE_SECONDS):
+                for worker, taken in samples.items():
+                    taken.append((time.monotonic() - began, private_bytes(worker), descriptors(worker)))
+
+        def swap() -> None:
+            counts["swaps"] = soak.swap(stopping)
+
+        beside = [threading.Thread(target=watch), threading.Thread(target=swap)]
+        for thread in beside:
+            thread.start()
+        seen = soak.run(60 * minutes, CONNECTIONS, lambda number: number / rate, seed=3)
+        stopping.set()
+        for thread in beside:
+            thread.join()
+        alive = workers_of(parent)
+        paths = [f"/recommend/{quote(user, safe='')}?k=20" for user in soak.user_ids]
+        crowd = ask_as_a_crowd(address, paths, CROWD, MEASURE_SECONDS).told()
+        after = soak.run(2, 2, None, seed=5)
+
+    workers = []
+    for taken in samples.values():
+        times, memory, open_files = zip(*taken[len(taken) // 2 :], strict=True)
+        gained = slope(list(times), list(memory)) * (times[-1] - times[0])
+        workers.append(
+            {
+                "memory_mb": round(float(np.mean(memory)) / 2**20, 1),
+                "memory_gained_mb": round(gained / 2**20, 2),
+                "over_minutes": round((times[-1] - times[0]) / 60, 1),
+                "descriptors_first": open_files[0],
+                "descriptors_last": open_files[-1],
+            }
+        )
+    failed = {status: count for status, count in seen.statuses.items() if status not in ("200", "503")}
+    result = {
+        "machine": machine(),
+        "minutes": minutes,
+        "saturated_per_second": round(saturated),
+        "rate_per_second": round(rate),
+        "requests": len(seen.seconds),
+        "refused": seen.statuses["503"],
+        "failed": failed,
+        "scores_compared": seen.compared,
+        "wrong": len(seen.wrong),
+        "swaps": counts["swaps"],
+        **quantiles(seen.seconds),
+        "workers": workers,
+        "overload": {"connections": CROWD, **crowd},
+        "after_overload": dict(after.statuses),
+    }
+    write_result("soak", result)
+    click.echo(json.dumps(result, indent=2))
+    assert sorted(samples) == sorted(alive), "a worker died"
+    assert seen.wrong == [], seen.wrong[:5]
+    assert not failed, failed
+    assert set(crowd) <= {"200", "503"}, crowd
+    assert set(after.statuses) == {"200"}, after.statuses
+    for worker in workers:
+        assert worker["memory_gained_mb"] < max(MOST_SLOPE * worker["memory_mb"], 2.0), worker
+        assert worker["descriptors_last"] <= worker["descriptors_first"] + CONNECTIONS, worker
+
+
+if __name__ == "__main__":
+    main()
