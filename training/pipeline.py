@@ -31,6 +31,7 @@ from training.errors import TrainingError
 from training.evaluation.per_user import save_per_user
 from training.evaluation.protocol import Evaluation, evaluate_both
 from training.export.build import build_draft
+from training.export.candidate_index import with_candidate_index
 from training.export.explain import explained
 from training.export.measure import measured
 from training.export.publish import publish
@@ -224,6 +225,7 @@ def export(
     )
     with run.bar("candidate recall", 1) as advance:
         draft = measured(draft, seed=config.seed, categories=prepared.dataset.items.categories)
+        draft, files = with_candidate_index(draft, files, seed=config.seed)
         advance(f"{draft.manifest.candidates.recall.get('recall@20', 1.0):.4f}")
     with run.bar("explanations", 1) as advance:
         draft = explained(draft, fitted, data=config.data, user_ids=prepared.dataset.user_ids, seed=config.seed)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.half import widened
-from model_store.scoring.base import Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
+from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
 
 
 class ItemItemTerm:
@@ -60,9 +60,9 @@ class ItemItemScorer(Scorer):
         super().__init__(snapshot)
         self._item_item = ItemItemTerm(snapshot)
 
-    def retrieval_vectors(self) -> NDArray[np.floating]:
-        """(I, 0): candidates come from the matrix itself."""
-        return np.zeros((self.n_items, 0), np.float32)
+    def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
+        """(n, 0): candidates come from the matrix itself."""
+        return np.zeros((self.n_items, 0), np.float32)[rows]
 
     def encode_user(self, history_rows: Rows) -> UserState:
         """A user is the sum of the history's rows."""

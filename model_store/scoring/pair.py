@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from model_store.half import widened
 from model_store.scoring.base import (
+    ALL_ROWS,
     CANDIDATE_LEVEL,
     F32,
     F64,
@@ -150,9 +151,9 @@ class PairScorer(Scorer):
 
     # -- the pair ---------------------------------------------------------------------------------------------
 
-    def retrieval_vectors(self) -> NDArray[np.floating]:
-        """(I, D) float32: the sum of each item's parts."""
-        vectors: NDArray[np.floating] = self._parts.astype(np.float32).sum(axis=1)
+    def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
+        """(n, D): the sum of each item's parts."""
+        vectors: F32 = widened(self._parts[rows]).sum(axis=1)
         return vectors
 
     def score(self, state: UserState, item_rows: Rows) -> PairScores:

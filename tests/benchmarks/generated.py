@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store import Candidates, ItemColumns, ManifestDraft, Modality, SnapshotWriter, Store, Term, Training
+from model_store.half import widened
 from model_store.snapshot import CANDIDATE_INDEX_FILE
-from training.export.candidate_index import build_candidate_index
+from training.export.candidate_index import FLAT_UP_TO, INDEX_RECALL, build_candidate_index
 
 MODALITIES = ("behaviour", "visual", "textual")
 ROLES = ("dominant", "balanced", "complementary")
@@ -121,13 +122,11 @@ def _write(writer: SnapshotWriter, size: Size, rng: np.random.Generator) -> None
     _write_item_item(writer, size, rng, groups)
     writer.add_parameters(_parameters(rng, np.asarray(parts[:BLOCK], np.float32)))
     sample = np.asarray(vectors[np.sort(rng.choice(size.users, SAMPLED_USERS, replace=False))], np.float32)
-    index = build_candidate_index(
-        lambda rows: parts[rows].astype(np.float32).sum(axis=1), size.items, sample, size.depth
-    )
-    if index is not None:
+    if size.items > FLAT_UP_TO:
+        index = build_candidate_index(lambda rows: widened(parts[rows]).sum(axis=1), size.items, sample, size.depth)
         writer.add_file(CANDIDATE_INDEX_FILE, index.content)
-        recall = {f"index@{size.depth}": index.recall}
-        writer.manifest = writer.manifest.model_copy(update={"candidates": Candidates(depth=size.depth, recall=recall)})
+        candidates = Candidates(depth=size.depth, recall={INDEX_RECALL: index.recall})
+        writer.manifest = writer.manifest.model_copy(update={"candidates": candidates})
 
 
 def _group_count(size: Size) -> int:

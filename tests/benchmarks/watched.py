@@ -18,7 +18,7 @@ KEPT = 5
 
 
 def create_app() -> FastAPI:
-    """The service; needs the loop `asyncio`, whose handles are Python objects. Work before the first answer is left out."""
+    """The service; needs the loop `asyncio`, whose handles are Python objects. The first seconds are left out."""
     run = asyncio.events.Handle._run
     began = time.monotonic()
 
