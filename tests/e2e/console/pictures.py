@@ -20,7 +20,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DESK = {"width": 1200, "height": 860}
 PHONE = {"width": 390, "height": 860}
 LARGEST_KB = 200
-COLOURS = 192
+COLOURS = 256
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def take(browser: Browser, address: str, name: str, size: dict[str, int], *, dar
     page.locator("main:not([aria-busy])").wait_for()
     page.wait_for_load_state("networkidle")
     path = FOLDER / f"{name}.png"
-    Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS, kmeans=2).save(path, optimize=True)
     page.close()
     kilobytes = path.stat().st_size / 1e3
     if kilobytes > LARGEST_KB:
