@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,12 +118,11 @@ class EmbeddedState(StateStore):
         if version == after:
             return Changes(version, frozenset(), ())
         if version < after:
-            return Changes(version, frozenset(), self._items_after(0), everything=True)
+            return replace(await self.changes(0), everything=True)
         users: set[str] = set()
-        forgotten: set[str] = set()
         if after:
             users.update(user for (user,) in self._read("SELECT user FROM events WHERE version > ?", after))
-            forgotten.update(user for (user,) in self._read("SELECT user FROM forgotten WHERE version > ?", after))
+        forgotten = {user for (user,) in self._read("SELECT user FROM forgotten WHERE version > ?", after)}
         return Changes(version, frozenset(users | forgotten), self._items_after(after), frozenset(forgotten))
 
     async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:

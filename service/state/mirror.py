@@ -31,6 +31,8 @@ class Mirror:
         self.items: dict[str, LiveItem] = {}
         self.items_version = 0
         """The version of the newest change to any item."""
+        self._forgotten: set[str] = set()
+        """Everybody who has a tombstone: it holds even while the store cannot be asked."""
         self.failure: str | None = None
         """Why the store does not answer, while it does not."""
 
@@ -70,13 +72,13 @@ class Mirror:
         if found is not None:
             return found
         if self.failure is not None:  # `catch_up` finds out when it is back; nobody has to wait for another timeout
-            raise StateUnavailable(self.failure)
+            return self._tombstone(user_id, StateUnavailable(self.failure))
         generation = self._generation
         try:
             found = await self.store.events_of(user_id)
         except StateUnavailable as error:
             self._failed(error)
-            raise
+            return self._tombstone(user_id, error)
         if generation == self._generation:  # else a change came in while the store was read, perhaps this user's
             self._users[user_id] = found
             while len(self._users) > USERS_KEPT:
@@ -92,6 +94,7 @@ class Mirror:
     async def forget(self, user_id: str) -> None:
         """See `StateStore.forget`."""
         await self._durably(self.store.forget(user_id))
+        self._forgotten.add(user_id)
         self._drop({user_id})
 
     async def put_item(self, item_id: str, content: bytes) -> LiveItem:
@@ -113,7 +116,9 @@ class Mirror:
         if changes.everything:
             log.warning("the state store lost its memory or began anew at version %d", changes.version)
             self._users.clear()
+            self._forgotten.clear()
             self.items.clear()
+        self._forgotten |= changes.forgotten
         self._drop(changes.users)
         for item in changes.items:
             self._take(item)
@@ -126,6 +131,12 @@ class Mirror:
             self.items[item.item_id] = item
             self.items_version = max(self.items_version, item.version)
         return item
+
+    def _tombstone(self, user_id: str, error: StateUnavailable) -> UserEvents:
+        """What is known of a user while the store cannot be asked: raises `error` but for those who were forgotten."""
+        if user_id in self._forgotten:
+            return UserEvents(forgotten_at=max(self._version, 1))
+        raise error
 
     def _drop(self, users: frozenset[str] | set[str]) -> None:
         self._generation += 1

@@ -119,7 +119,7 @@ class StateStore(ABC):
 
     @abstractmethod
     async def changes(self, after: int) -> Changes:
-        """What happened after version `after`; 0 gives every live item, and no users."""
+        """What happened after version `after`; 0 gives every live item, and of the users those who were forgotten."""
 
     @abstractmethod
     async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,9 +116,10 @@ class RedisState(StateStore):
                 "acknowledged before is lost where the event log was not exported; restart the service to clear this"
             ]
             await self.start()
-            return Changes(version, frozenset(), await self._items(), everything=True)
+            return replace(await self.changes(0), everything=True)
         if after == 0:
-            return Changes(version, frozenset(), await self._items())
+            gone = frozenset(user.decode() for user in await self._asked(self._redis.hkeys(self._key("forgotten"))))
+            return Changes(version, gone, await self._items(), gone)
         users: set[str] = set()
         forgotten: set[str] = set()
         items: set[bytes] = set()

@@ -123,6 +123,7 @@ class StateStoreContract(ABC):
         assert gone.forgotten_at > 0
         changes = await store.changes(version)
         assert changes.users == changes.forgotten == {"u"}
+        assert (await store.changes(0)).forgotten == {"u"}
         assert [self.told(entry) async for entry in store.export()] == ["v took i", "u forgotten"]
         after = event("u", "j")
         await store.append([after])
