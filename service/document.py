@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, with what surrounds every call: keys, limits and the one shape of errors."""
+"""The OpenAPI document: FastAPI's own, with examples, and what surrounds every call: keys, limits, shape of errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from service.access import ADMIN_PREFIX, PROBES
 from service.errors import BodyTooLarge, KeyRequired, Overloaded, ServiceError, TooManyRequests, documented
 from service.schemas.answers import Problem
+from service.schemas.examples import EXAMPLES, Example
 from service.settings import Settings
 
 KEY_IN_HEADERS: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
@@ -28,6 +29,8 @@ def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
     components["securitySchemes"] = SCHEMES
     locked = settings.api_keys is not None or settings.api_keys_file is not None
     for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _show(operation, EXAMPLES.get((method.upper(), path)))
         if path in PROBES:
             continue
         for operation in operations.values():
@@ -39,6 +42,16 @@ def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
             errors += [BodyTooLarge] if "requestBody" in operation else []
             _add(operation["responses"], errors)
     return document
+
+
+def _show(operation: dict[str, Any], example: Example | None) -> None:
+    """Put the example of a call beside its schemas."""
+    if example is None:
+        return
+    for content in operation["responses"]["200"]["content"].values():
+        content["example"] = example.answer
+    if example.body is not None:
+        operation["requestBody"]["content"]["application/json"]["example"] = example.body
 
 
 def _add(responses: dict[str, Any], errors: list[type[ServiceError]]) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from service.app import create_app
 from service.envelope import SCOPE_KEY, RequestContext
 from service.errors import MEDIA_TYPE, ServiceError
 from service.problems import install_problems
 from service.routes.recommend import recommend
+from service.schemas.examples import EXAMPLES
 from service.settings import Settings
 from tests.support.service_client import ServiceClient, in_process
 
@@ -197,6 +199,36 @@ def test_the_document_describes_every_call() -> None:
     for name, schema in document["components"]["schemas"].items():
         for field, content in schema.get("properties", {}).items():
             assert content.get("description"), f"{name}.{field}"
+
+
+def test_every_call_shows_an_example_that_its_schema_allows() -> None:
+    app = create_app(Settings(store=Path("nowhere")))
+    document = app.openapi()
+    routes = {
+        (method, route.path_format): route
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    files = {("GET", "/media/{media_hash}"), ("GET", "/snapshot/{document}")}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            where = (method.upper(), path)
+            if where in files:
+                continue
+            (content,) = operation["responses"]["200"]["content"].values()
+            shown, model = content["example"], routes[where].response_model
+            if model is not None:
+                written = model.model_validate(shown).model_dump(mode="json", exclude_unset=True)
+                assert written == shown, f"{where}: the example has fields that the answer does not"
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body is not None:
+                sent = routes[where].body_field
+                assert sent is not None
+                assert sent.validate(body["example"], loc=("body",))[1] in (None, []), where
+    assert set(EXAMPLES) | files == {
+        (method.upper(), path) for path, operations in document["paths"].items() for method in operations
+    }
 
 
 def test_every_error_has_its_own_type() -> None:
