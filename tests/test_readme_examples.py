@@ -67,6 +67,7 @@ def test_files_of_mmrec() -> None:
     assert {"visual", "textual"} <= trained(arguments)
 
 
+@pytest.mark.slow  # exports the default text encoder first
 def test_raw_tables_and_pictures() -> None:
     files, arguments = blocks("From raw tables and pictures")
     folder = Path(arguments[arguments.index("--data") + 1])
