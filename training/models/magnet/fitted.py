@@ -101,7 +101,7 @@ class FittedMagnet(FittedModel):
             item_item=term,
             users=base.users(evidence.interactions),
             user_features=user_features(evidence.interactions, base.parts, present),
-            item_features=item_features(base.parts, present, evidence.degree),
+            item_features=item_features(base.parts, evidence.degree),
         )
         return {**self._arrays(changed), "item_present": present}
 

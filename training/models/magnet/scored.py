@@ -22,8 +22,6 @@ from training.models.magnet.node_features import item_features, user_features
 from training.models.magnet.router import PairRouter
 
 F32 = NDArray[np.float32]
-TIE = 1e-6
-"""Among experts of equal logits the first counts: each later one's logit is lower by this."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def gather_evidence(
         maps=residual_maps(base.parts, degree > 0),
         moments=part_moments(base.parts),
         user_features=user_features(interactions, base.parts, present),
-        item_features=item_features(base.parts, present, degree),
+        item_features=item_features(base.parts, degree),
     )
 
 
@@ -215,8 +213,7 @@ class _Items:
         self._present = self._reader.present.T[:, None].float()  # (M, 1, I)
         self._routed = evidence.routed
         self.residuals = mixture.experts.item_residuals(self._reader.parts).permute(1, 2, 0).contiguous()  # (E, W, I)
-        tie = torch.arange(len(mixture.experts.roles)) * TIE
-        self.logits = mixture.router.item(torch.from_numpy(evidence.item_features)).T - tie[:, None]  # (E, I)
+        self.logits = mixture.router.item(torch.from_numpy(evidence.item_features)).T  # (E, I)
 
     def read(self, users: Tensor, item_item: F32) -> tuple[Tensor, Tensor, Tensor]:
         """The experts' linear scores (E, n, I), the router's cues (M, n, I), and what all start from (n, I)."""
@@ -243,10 +240,8 @@ class _Items:
 
 def _mixed(scores: Tensor, logits: Tensor, top_k: int) -> Tensor:
     """(n, I): the mean of the scores (E, n, I) of the `top_k` experts, weighted by the softmax of their logits."""
-    rest = logits.clone()
-    highest = least = rest.amax(dim=0)
-    for _ in range(top_k - 1):
-        rest.masked_fill_(rest >= least, -torch.inf)
-        least = rest.amax(dim=0)
-    weights = torch.where(logits >= least, torch.exp(logits - highest), 0.0)
+    rest, highest = logits.clone(), logits.amax(dim=0)
+    for _ in range(top_k):
+        rest.scatter_(0, rest.max(dim=0, keepdim=True).indices, -torch.inf)  # of equals the first, as in the snapshot
+    weights = torch.where(rest == -torch.inf, torch.exp(logits - highest), 0.0)
     return (weights * scores).sum(dim=0) / weights.sum(dim=0)

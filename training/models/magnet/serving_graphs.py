@@ -82,7 +82,8 @@ class ItemEncoder(nn.Module):
         inferred = (weights[:, :, :, None] * neighbour_parts).sum(dim=1) * self.members**0.5 * self.neighbours[1]
         own = [torch.zeros_like(inferred[:, 0])]
         history = self.neighbours[0] * (weights * neighbour_history).sum(dim=1)
-        for name, rows in zip(self.names, features, strict=True):
+        for column, (name, given) in enumerate(zip(self.names, features, strict=True), start=1):
+            rows = given * present[:, column : column + 1].to(given.dtype)
             own.append(rows @ self.get_buffer(f"candidate_{name}"))
             history = history + rows @ self.get_buffer(f"history_{name}")
         parts = inferred + torch.stack(own, dim=1)
@@ -92,7 +93,7 @@ class ItemEncoder(nn.Module):
             * self.members**0.5
         )
         parts = parts / blocks.repeat_interleave(total.shape[1] // self.members, dim=1)[:, None]
-        logits: Tensor = self.router(_new_features(parts, present))
+        logits: Tensor = self.router(_new_features(parts))
         return parts, history, self.experts.item_residuals(parts), logits
 
 
@@ -103,14 +104,14 @@ def unit_blocks(vectors: Tensor, members: int) -> Tensor:
     return (blocks / norms / math.sqrt(members)).reshape(vectors.shape)
 
 
-def _new_features(parts: Tensor, present: Tensor) -> Tensor:
+def _new_features(parts: Tensor) -> Tensor:
     """`node_features.item_features` at degree 0."""
     norms = parts.norm(dim=2)
     units = parts / norms.clamp_min(EPSILON)[:, :, None]
     pairs = list(combinations(range(parts.shape[1]), 2))
     agreement = [(units[:, a] * units[:, b]).sum(dim=1, keepdim=True) for a, b in pairs]
     zero = torch.zeros_like(norms[:, :1])
-    return torch.cat([zero, zero, zero + 1, present.to(norms.dtype), norms, *agreement], dim=1)
+    return torch.cat([zero, zero, zero + 1, norms, *agreement], dim=1)
 
 
 def to_onnx(
