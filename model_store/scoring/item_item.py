@@ -1,6 +1,6 @@
 """The `item-item` term: a closed-form linear model over the history (EASE with a content prior), as sparse rows.
 
-Axes: `I` items, `n` history length, `M` modalities. Our choice, not MAGNET's (see SPEC: base terms).
+Axes: `I` items, `n` history length, `M` modalities. Our choice, not MAGNET's.
 """
 
 from __future__ import annotations

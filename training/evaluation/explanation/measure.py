@@ -1,4 +1,4 @@
-"""Everything that is measured about a snapshot's explanations, for `metrics.json` and the manifest. SPEC.md 10.
+"""Everything that is measured about a snapshot's explanations, for `metrics.json` and the manifest.
 
 Axes: `I` items, `P` pairs, `M` modalities.
 """

@@ -1,4 +1,4 @@
-"""Do amounts say what a score would lose? Amounts held against the model run again without a modality. SPEC.md 10.
+"""Do amounts say what a score would lose? Amounts held against the model run again without a modality.
 
 Axes: `P` pairs, `T` terms, `E` routed terms, `M` modalities.
 """

@@ -1,4 +1,4 @@
-"""Do a user's attributed amounts name what the user really goes by? Measured on the demo catalogue. SPEC.md 10.
+"""Do a user's attributed amounts name what the user really goes by? Measured on the demo catalogue.
 
 Axes: `U` users, `K` planted kinds, `T` terms, `M` modalities.
 

@@ -1,4 +1,4 @@
-"""The base run again with a content modality of some items taken away: what explanations are held against. SPEC.md 10.
+"""The base run again with a content modality of some items taken away: what explanations are held against.
 
 Axes: `I` items.
 """

@@ -61,7 +61,7 @@ class Chosen:
 
 
 class MagnetRecipe(Recipe):
-    """MAGNET (arXiv 2602.20723) as SPEC.md sections 2 to 9 describe it."""
+    """MAGNET after the abstract of arXiv 2602.20723: dual view, structured experts, routing by entropy in two stages."""
 
     name: ClassVar[str] = "magnet"
     config_type: ClassVar[type[BaseModel]] = MagnetConfig

@@ -34,7 +34,7 @@ class Routing:
 
 @dataclass(frozen=True)
 class RoutingStatistics:
-    """Entropies in [0, 1] (natural log over log E), as SPEC section 7 defines them."""
+    """Entropies in [0, 1] (natural log over log E), of the mean load and of single pairs."""
 
     load_entropy: Tensor
     pair_entropy: Tensor
