@@ -1,7 +1,7 @@
 """Content graph of one modality: who looks (reads, sounds) like whom.
 
-I items, d feature width, k neighbours per item. Cosine kNN without the item itself, hubs capped, symmetrically normalised,
-computed through FAISS in blocks, and frozen from then on [our choice of what an edge is].
+I items, d feature width, k neighbours per item. Cosine kNN without the item itself, hubs capped, symmetrically
+normalised, computed through FAISS in blocks, and frozen from then on [our choice of what an edge is].
 """
 
 from __future__ import annotations

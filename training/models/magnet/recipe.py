@@ -61,7 +61,7 @@ class Chosen:
 
 
 class MagnetRecipe(Recipe):
-    """MAGNET after the abstract of arXiv 2602.20723: dual view, structured experts, routing by entropy in two stages."""
+    """MAGNET, after the abstract of arXiv 2602.20723: two views, structured experts, entropy-triggered routing."""
 
     name: ClassVar[str] = "magnet"
     config_type: ClassVar[type[BaseModel]] = MagnetConfig

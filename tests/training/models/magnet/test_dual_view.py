@@ -49,7 +49,7 @@ def normalised(matrix: F64) -> F64:
 
 
 class Oracle:
-    """The same base, dense, in float64, from SPEC.md 2."""
+    """The same base, dense, in float64, from its equations."""
 
     def __init__(self, module: DualViewBase, dataset: Dataset, train: sparse.csr_array, graph: GraphConfig) -> None:
         self.R = train.toarray().astype(np.float64)
