@@ -16,7 +16,7 @@ DEMO_DATA = $(or $(DATA),demo/catalogue-$(SEED))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	"$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 
-.PHONY: help install demo test test-full check check-docker test-needs pictures docs clean
+.PHONY: help install demo test test-full check check-docker test-needs pictures docs bench clean secrets audit reliability soak
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,11 +45,24 @@ check: $(INSTALLED) ## lint, format, types and import contracts, without the tes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check test-needs ## everything CI checks: `make check` and all tests but the slow ones
+secrets: $(INSTALLED) ## look for keys and passwords in what is committed
+	$(BIN)/python -m tests.support.secrets_scan
+
+audit: $(INSTALLED) ## ask for known weaknesses of what is installed; says so where there is no network to ask
+	@tests/support/audit $(BIN)/pip-audit
+
+test: check secrets audit test-needs ## everything CI checks: `make check` and all tests but the slow ones
 	$(BIN)/pytest -m "not slow"
 
 test-full: check test-needs ## `make test` with the slow tests
 	$(BIN)/pytest
+
+reliability: $(INSTALLED) test-needs ## every fault, hostile input and promise, written to tests/RELIABILITY.md
+	$(BIN)/python -m tests.reliability.report
+
+soak: $(INSTALLED) ## MINUTES=10 at 70 % of what the service can do, watched for leaks
+	$(BIN)/python -m tests.reliability.soak --minutes $(or $(MINUTES),10)
+	$(BIN)/python -m tests.reliability.report --no-tests
 
 check-docker: ## build the images and take the composed system through its life (needs Docker with Compose)
 	"$(PYTHON)" tests/e2e/compose.py
@@ -59,6 +72,9 @@ test-needs:
 
 pictures: $(INSTALLED) ## take the README's pictures again, from the store that `make demo` left (needs Chromium)
 	$(BIN)/python -m tests.e2e.console.pictures
+
+bench: $(INSTALLED) test-needs ## measure speed: all of it, or BENCH=serve|retrieval|store|train; the README shows the tables after `make docs`
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 docs: $(INSTALLED) ## rewrite the parts of README.md and CONTRIBUTING.md that follow from the code
 	$(BIN)/python -m tests.support.docs

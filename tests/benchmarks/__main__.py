@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from tests.benchmarks.load import has_wrk
-
-NAMES = ("serve", "retrieval", "store", "train")
+from tests.benchmarks.tables import NAMES
 
 
 @click.command()

@@ -14,8 +14,8 @@ from model_store.snapshot import CANDIDATE_INDEX_FILE, Snapshot
 from service.deployment import Deployment
 from tests.benchmarks.generated import Size, snapshot
 from tests.benchmarks.load import Load, wrk
-from tests.benchmarks.results import Result, Table, spread
 from tests.benchmarks.servers import Server, service
+from tests.benchmarks.tables import Result, Table, spread
 from training.export.candidate_index import INDEX_RECALL
 
 SIZES = (Size(10_000, 100_000), Size(100_000, 100_000), Size(1_000_000, 100_000))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.benchmarks.generated import Size, snapshot, user_id
 from tests.benchmarks.load import body_of, paced, part, wrk
-from tests.benchmarks.results import Result, Table, ratios, spread
 from tests.benchmarks.servers import Server, bare, service
+from tests.benchmarks.tables import Result, Table, ratios, spread
 from tests.support.redis_server import RedisServer
 
 BABY = Size(7_000, 19_000)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model_store import Store
 from tests.benchmarks.generated import Size, snapshot
-from tests.benchmarks.results import Result, Table
+from tests.benchmarks.tables import Result, Table
 
 SIZES = (Size(100_000, 100_000), Size(1_000_000, 1_000_000))
 SAMPLE_SECONDS = 0.1

@@ -6,6 +6,7 @@ module would write, so a command, setting, endpoint or file that is not document
 
 from collections.abc import Callable
 
+from tests.benchmarks import tables
 from tests.support import layout, reference
 
 
@@ -20,6 +21,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "settings": reference.settings,
         "endpoints": reference.endpoints,
         "metrics": reference.metrics,
+        "benchmarks": tables.every,
     },
     "CONTRIBUTING.md": {"layout": lambda: fenced(layout.tree())},
 }

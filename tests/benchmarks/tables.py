@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks.machine import machine
 
+NAMES = ("serve", "retrieval", "store", "train")
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -56,6 +57,20 @@ def read(name: str) -> Result | None:
         return None
     fields = json.loads(path.read_text())
     return Result(**fields | {"tables": [Table(**table) for table in fields["tables"]]})
+
+
+def every() -> str:
+    """Every table that there are figures for, as the README shows them."""
+    found = [result for name in NAMES if (result := read(name)) is not None]
+    parts = [f"{result.markdown()}\n\n{_origin(result)}" for result in found]
+    return "\n\n".join(parts) or "Nothing was measured yet."
+
+
+def _origin(result: Result) -> str:
+    ran = result.machine
+    versions = ", ".join(f"{name} {ran[name]}" for name in ("python", "numpy", "faiss-cpu", "uvicorn") if name in ran)
+    where = f"{ran['processor']}, {ran['cores']} cores, {ran['memory']}, {versions}"
+    return f"`make bench BENCH={result.name}` at {ran['commit']}, {result.finished[:10]}, {where}."
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

@@ -1,0 +1,198 @@
+"""`make bench BENCH=train`: what an interaction costs as data grow, and one full-ranking evaluation of 19,000 users.
+
+Whole trainings are no benchmark: `metrics.json` of a run says how long it took.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tests.benchmarks.tables import Result, Table
+from tests.support.tiny_magnet import fit_magnet
+from training.data.dataset import Dataset
+from training.data.features import FeatureMatrix
+from training.data.interactions import Interactions
+from training.data.items import ItemTable
+from training.data.splits import split_dataset
+from training.evaluation.ranking import rank_users
+from training.fit.negatives import NegativeSampler
+from training.fit.run import Run
+from training.models.bpr import BprRecipe
+from training.models.embedding.config import EmbeddingConfig
+from training.models.embedding.phase import TriplesPhase
+from training.models.embedding.recipe import EmbeddingRecipe, Material, seeded
+from training.models.light_gcn import LightGcnConfig, LightGcnRecipe
+from training.models.magnet.scored import MagnetScorer
+
+GROWTH = ((12_000, 7_000), (120_000, 40_000), (600_000, 120_000))
+PER_USER = 8.3
+STEPS = 20
+BABY_USERS, BABY_ITEMS = 19_000, 7_000
+WIDTH = 64
+ITEM_ITEM_ROW = 200
+EVALUATED = 2_000
+RANKS = 50
+
+
+def run(_: Path) -> None:
+    """Measure and keep."""
+    rows = []
+    for users, items in GROWTH:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:  # its memory is this size's alone
+            rows.append(alone.submit(_growth, users, items).result())
+    torch.set_num_threads(2)
+    evaluations = [["inner products, width 64", *_inner_products()], ["MAGNET, every pair routed", *_routed()]]
+    about = f"{BABY_USERS:,} users × {BABY_ITEMS:,} items, lists of {RANKS}"
+    columns = ["users", "items", "interactions", "split, µs each", "LightGCN's graph, µs each"]
+    columns += ["BPR, µs each per epoch", "LightGCN, ms per step of 2,048", "memory, MiB", "KiB each"]
+    tables = [
+        Table("Growth of one training, generated interactions", columns, rows),
+        Table(
+            f"One exact full-ranking evaluation ({about}), two threads",
+            ["model", "seconds", "of that scoring"],
+            evaluations,
+        ),
+    ]
+    Result("train", tables).keep()
+
+
+def generated(users: int, items: int, *, seed: int = 0, width: int | None = None) -> Dataset:
+    """Interactions with a long tail, `PER_USER` for each user on average; features where `width` is given."""
+    rng = np.random.default_rng(seed)
+    count = int(users * PER_USER)
+    user_row = np.concatenate([np.repeat(np.arange(users), 3), rng.integers(0, users, count - 3 * users)])
+    item_row = (items * rng.random(count) ** 3).astype(np.int32)
+    features = {}
+    if width is not None:
+        for name in ("visual", "textual"):
+            values = rng.normal(size=(items, width)).astype(np.float32)
+            features[name] = FeatureMatrix(name, values, np.ones(items, np.bool_))
+    return Dataset(
+        name=f"generated-{users}x{items}",
+        user_ids=[f"u{row}" for row in range(users)],
+        items=ItemTable(
+            item_ids=[f"i{row}" for row in range(items)],
+            titles=[None] * items,
+            categories=[()] * items,
+            descriptions=[None] * items,
+            images=[None] * items,
+        ),
+        interactions=Interactions(user_row.astype(np.int32), item_row),
+        features=features,
+    )
+
+
+def _growth(users: int, items: int) -> list[str]:
+    """One row of the first table; in a process of its own."""
+    torch.set_num_threads(2)
+    dataset = generated(users, items)
+    began = time.perf_counter()
+    split = split_dataset(dataset, "random", seed=0)
+    splitting = time.perf_counter() - began
+    count = split.train.nnz
+    with tempfile.TemporaryDirectory() as folder:
+        material = Material(dataset, split, Run(Path(folder)), None)
+        began = time.perf_counter()
+        graph = _phase(LightGcnRecipe(), LightGcnConfig(), material)
+        building = time.perf_counter() - began
+        per_step = _seconds_per_step(graph)
+        per_epoch = (
+            _seconds_per_step(_phase(BprRecipe(), EmbeddingConfig(), material), 5 * STEPS) * graph.steps_per_epoch
+        )
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [
+        f"{users:,}",
+        f"{items:,}",
+        f"{len(dataset.interactions):,}",
+        f"{splitting / count * 1e6:.2f}",
+        f"{building / count * 1e6:.2f}",
+        f"{per_epoch / count * 1e6:.2f}",
+        f"{per_step * 1e3:.0f}",
+        f"{memory:,.0f}",
+        f"{memory * 1024 / len(dataset.interactions):.2f}",
+    ]
+
+
+def _phase(recipe: EmbeddingRecipe, config: EmbeddingConfig, material: Material) -> TriplesPhase:
+    with seeded(0):
+        network = recipe.network(material, config)
+    sampler = NegativeSampler(material.split.train, None)
+    device = material.device
+    return TriplesPhase(recipe.name, network, config, split=material.split, sampler=sampler, seed=0, device=device)
+
+
+def _seconds_per_step(phase: TriplesPhase, steps: int = STEPS) -> float:
+    taken = []
+    for step in range(steps):
+        began = time.perf_counter()
+        phase.optimiser.zero_grad()
+        torch.stack(list(phase.losses(step, np.random.default_rng(step)).values())).sum().backward()  # type: ignore[no-untyped-call]
+        phase.optimiser.step()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def _inner_products() -> list[str]:
+    rng = np.random.default_rng(0)
+    users = rng.normal(size=(BABY_USERS, WIDTH)).astype(np.float32)
+    items = rng.normal(size=(BABY_ITEMS, WIDTH)).astype(np.float32)
+    seen = split_dataset(generated(BABY_USERS, BABY_ITEMS), "random", seed=0).train
+    rows = np.arange(BABY_USERS)
+    return _evaluation(lambda block: users[block] @ items.T, seen, rows)
+
+
+def _routed() -> list[str]:
+    """MAGNET as trained for a moment, with item-item rows as long as trained ones; a part of the users, scaled up."""
+    dataset = generated(BABY_USERS, BABY_ITEMS, width=128)
+    with tempfile.TemporaryDirectory() as folder:
+        fit = fit_magnet(
+            dataset,
+            Path(folder),
+            base={"embedding_size": 128, "max_steps": 1, "evaluate_every": 1},
+            router={"steps": 10, "expert_width": 16, "candidates": 20},
+            item_item={"enabled": False},
+        )
+    model = fit.fitted
+    rng = np.random.default_rng(1)
+    count = BABY_ITEMS * ITEM_ITEM_ROW
+    starts = ITEM_ITEM_ROW * np.arange(BABY_ITEMS + 1)
+    entries = (rng.random(count, np.float32), rng.integers(0, BABY_ITEMS, count), starts)
+    term = sparse.csr_array(entries, shape=(BABY_ITEMS, BABY_ITEMS))
+    evidence = replace(model.evidence, item_item_shares={0: term, 1: term, 2: term})
+    scorer = MagnetScorer(evidence, model.mixture)
+    rows = np.sort(rng.choice(BABY_USERS, EVALUATED, replace=False))
+    return _evaluation(scorer.score_block, fit.split.train, rows, scale=BABY_USERS / EVALUATED)
+
+
+def _evaluation(
+    score_block: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+    seen: sparse.csr_array,
+    rows: NDArray[np.int64],
+    scale: float = 1.0,
+) -> list[str]:
+    """Seconds in all, and what scoring took of them."""
+    scoring = 0.0
+
+    def timed(block: NDArray[np.int64]) -> NDArray[np.floating]:
+        nonlocal scoring
+        began = time.perf_counter()
+        scores = score_block(block)
+        scoring += time.perf_counter() - began
+        return scores
+
+    began = time.perf_counter()
+    rank_users(timed, rows, seen, k=RANKS)
+    return [f"{(time.perf_counter() - began) * scale:.1f}", f"{scoring * scale:.1f}"]
