@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from service.event_export import export_to
 from service.settings import Settings
 from tests.support.exact import Exact
 from tests.support.load import Load
-from tests.support.service_client import promoted
+from tests.support.service_client import ServiceClient, in_process, promoted
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
 N_ITEMS = 120
@@ -53,6 +53,19 @@ def two_snapshots(root: Path) -> TwoSnapshots:
 def store(tmp_path: Path) -> TwoSnapshots:
     """A store of the test's own."""
     return two_snapshots(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def store_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that tests only read."""
+    return two_snapshots(tmp_path_factory.mktemp("shared")).root
+
+
+@pytest.fixture
+async def client(store_root: Path, tmp_path: Path) -> AsyncIterator[ServiceClient]:
+    """The service over that store, with a state of its own."""
+    async with in_process(store_root, state=tmp_path / "state") as client:
+        yield client
 
 
 Record = Callable[..., None]

@@ -15,18 +15,20 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from fastapi import FastAPI
 
 from model_store.store import Store
 from service.app import create_app
 from service.service import Service
 from service.settings import Settings
 
-START_SECONDS = 30
+START_SECONDS = 90
 
 
 class ServiceClient(httpx.AsyncClient):
-    """Calls the application directly; `service` are the parts behind it."""
+    """Calls the application `app` directly; `service` are the parts behind it."""
 
+    app: FastAPI
     service: Service
 
     async def json(self, path: str, status: int = 200, **params: Any) -> Any:
@@ -53,7 +55,7 @@ async def in_process(root: Path, **settings: Any) -> AsyncIterator[ServiceClient
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
         async with ServiceClient(transport=transport, base_url="http://service") as client:
-            client.service = service
+            client.app, client.service = app, service
             yield client
     finally:
         await service.stop()
