@@ -24,6 +24,8 @@ from service.telemetry import share_among_workers
 from service.tracing import check_tracing
 
 DRAIN_SECONDS = 20
+START_SECONDS = 60
+"""A worker that does not answer its supervisor for this long is replaced; on a busy machine importing takes a while."""
 RIVALS = (("faiss-cpu", "faiss-gpu"), ("onnxruntime", "onnxruntime-gpu"))
 
 
@@ -72,6 +74,7 @@ def main(context: click.Context, /, announce: bool, **options: object) -> None:
         log_config=configuration(settings.log_level),
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_worker_healthcheck=START_SECONDS,
     )
 
 

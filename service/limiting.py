@@ -41,10 +41,18 @@ class Limiting:
         wait = await self._wait(scope) if scope["type"] == "http" and scope["path"] not in PROBES else None
         if wait is None:
             await self._app(scope, receive, send)
+            if scope["type"] == "lifespan":  # which ends with the service
+                await self.close()
             return
         context = scope.get("magnet.request")
         error = TooManyRequests(f"expected at most {self._rate}", wait)
         await problem_response(error, context.request_id if context else "-")(scope, receive, send)
+
+    async def close(self) -> None:
+        """Let go of the shared counter's connections."""
+        bridge = getattr(self._limiter.storage, "bridge", None)
+        if bridge is not None:
+            await bridge.storage.aclose()
 
     async def _wait(self, scope: Scope) -> float | None:
         """Seconds to wait, None where the call may pass. Where the counter is unavailable, it may."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from service.logs import JsonFormatter, request_id
+from service.telemetry import SHARED_FILES
 from tests.support.events import event, sent
 from tests.support.service_client import ServiceClient, in_process
 
@@ -63,3 +67,23 @@ def test_log_lines_are_json_whatever_they_say() -> None:
     found = json.loads(line)
     assert (found["level"], found["logger"], found["request_id"]) == ("warning", "magnet.x", "r-1")
     assert found["message"] == "user 'a\\nb'\n{\"forged\": 1}"
+
+
+WORKER = """
+from service.telemetry import Metrics
+metrics = Metrics()
+metrics.degraded(["state"] if {failing} else [])
+metrics.events(accepted=2, duplicates=0)
+if {shows}:
+    print(metrics.text().decode())
+"""
+
+
+def test_what_a_dead_worker_suffered_from_is_over_and_what_it_counted_stays(tmp_path: Path) -> None:
+    shown = ""
+    for failing, shows in ((True, False), (False, True)):
+        command = [sys.executable, "-c", WORKER.format(failing=failing, shows=shows)]
+        environment = os.environ | {SHARED_FILES: str(tmp_path), "PYTHONPATH": str(Path.cwd())}
+        shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    assert 'magnet_degraded{part="state"} 0.0' in shown
+    assert 'magnet_events_total{outcome="accepted"} 4.0' in shown
