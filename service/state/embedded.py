@@ -170,6 +170,7 @@ class EmbeddedState(StateStore):
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what was forgotten is overwritten
         connection.executescript(SCHEMA)
         return connection
 

@@ -97,6 +97,7 @@ class ShelfFile:
         connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA secure_delete = ON")  # what was forgotten is overwritten
         connection.executescript(SCHEMA)
         return connection
 

@@ -21,6 +21,8 @@ DESCRIBED = {
     "Makefile": "the commands; `make help` lists them",
     "README.md": "what it is, how to use it, every command, setting and endpoint",
     "docker": "one Dockerfile per image, and what they need",
+    ".secrets.baseline": "what looks like a secret and is none (`make secrets`)",
+    "SECURITY.md": "what is protected against whom, and how to report a weakness",
     "docker-compose.yml": "Redis, trainer and service together",
     "pyproject.toml": "the distribution, its dependencies with reasons, and the configuration of every tool",
     "model_store/FORMAT.md": "the snapshot format, enough to write a reader in another language",

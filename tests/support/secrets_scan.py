@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import sys
 
-from detect_secrets import SecretsCollection
 from detect_secrets.core import baseline
+from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import default_settings
 
 from tests.support.layout import ROOT, tracked
