@@ -131,7 +131,7 @@ class ItemItemConfig(_Config):
     """Add the item-item evidence."""
     placement: Literal["auto", "routed", "beside"] = "auto"
     """`routed`: experts read it with their streams; `beside`: a base term beside them; `auto`: routed, unless that
-    costs more than a hundredth of validation Recall and NDCG against the score without a mixture."""
+    costs more than a hundredth of validation Recall and NDCG against `beside`."""
     neighbours: int = Field(default=200, ge=1)
     """Entries kept per row; dense data lose accuracy below."""
 

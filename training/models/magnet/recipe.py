@@ -44,7 +44,7 @@ from training.models.magnet.table_scores import TableScores
 from training.models.protocol import FittedModel, Recipe, capped_histories
 
 DEAR = 0.01
-"""A mixture that loses this share of validation quality by reading the item-item evidence does not read it."""
+"""A mixture that loses more than this share of validation quality by reading item-item evidence does not read it."""
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,16 @@ class MagnetRecipe(Recipe):
         mixture, schedule = self._mixture("router", before, dataset, config, run, held_out, split, outcomes)
         factor, quality = best_factor(evidence, mixture, table)
         static = mean_quality(TableScores(evidence, mixture, table).static_quality())
-        judged: dict[str, Any] = {"static": static, "routed": quality}
+        judged: dict[str, Any] = {"placement": "routed" if evidence.routed else "beside", "factor": factor}
+        judged |= {"static": static, "mixture": quality}
         if config.item_item.placement == "auto" and evidence.item_item is not None and quality < (1 - DEAR) * static:
-            before, evidence = replace(before, routed=False), replace(evidence, routed=False)
-            mixture, schedule = self._mixture("router-beside", before, dataset, config, run, held_out, split, outcomes)
-            factor, judged["beside"] = best_factor(evidence, mixture, table)
-        return mixture, schedule, {"placement": "routed" if evidence.routed else "beside", "factor": factor, **judged}
+            apart, apart_before = replace(evidence, routed=False), replace(before, routed=False)
+            other = self._mixture("router-beside", apart_before, dataset, config, run, held_out, split, outcomes)
+            factor, judged["mixture_beside"] = best_factor(apart, other[0], table)
+            if quality < (1 - DEAR) * judged["mixture_beside"]:
+                mixture, schedule = other
+                judged |= {"placement": "beside", "factor": factor}
+        return mixture, schedule, judged
 
     def _phase(
         self,
