@@ -41,16 +41,14 @@ export function legend(entries, label) {
   return el("ul", { class: "legend", "aria-label": label }, entries.map(line));
 }
 
-/** A palette that gives every name its colour, the same in every view; terms begin at 0, modalities at 1. */
-export function palette(names, first) {
-  const places = new Map(names.map((name, place) => [name, `colour-${(place + first) % COLOURS}`]));
-  return (name) => places.get(name) ?? "colour-0";
+/** The palettes of a model, from its manifest: every name has one colour in all views, terms that always count are grey. */
+export function palettes({ terms, modalities }) {
+  return { term: palette(terms.filter(({ role }) => role !== "base")), modality: palette(modalities) };
 }
 
-/** The palettes of a model, from its manifest. */
-export function palettes(manifest) {
-  const names = (list) => list.map(({ name }) => name);
-  return { term: palette(names(manifest.terms), 0), modality: palette(names(manifest.modalities), 1) };
+function palette(entries) {
+  const places = new Map(entries.map(({ name }, place) => [name, `colour-${(place % (COLOURS - 1)) + 1}`]));
+  return (name) => places.get(name) ?? "colour-0";
 }
 
 /** The terms of a score as parts of a bar. */

@@ -1,6 +1,6 @@
 // The console: which view the address asks for, and what to do where a view cannot be had.
 
-import { key } from "./api.js";
+import { key, Problem } from "./api.js";
 import { el } from "./dom.js";
 import { experts } from "./experts.js";
 import { explain } from "./explain.js";
@@ -23,7 +23,7 @@ async function show() {
   view.setAttribute("aria-busy", "true");
   let made;
   try {
-    if (!make) throw new Error(`There is no page “${page}”.`);
+    if (!make) throw new Problem(404, `There is no page “${page}”.`);
     made = await make(new URLSearchParams(query));
   } catch (error) {
     made = error.status === 401 ? askForKey() : failure(error);
@@ -58,7 +58,7 @@ function askForKey() {
 function failure(error) {
   const again = el("button", { type: "button", click: show }, "Try again");
   const begin = el("a", { class: "button plain", href: "#/" }, "Find somebody");
-  const title = error.status === 404 || !error.status ? "Not here" : "This did not work";
+  const title = error.status === 404 ? "Not here" : "This did not work";
   return { title, nodes: [el("p", { role: "alert", class: "notice" }, error.message), el("p", { class: "actions" }, again, begin)] };
 }
 

@@ -18,6 +18,7 @@ from tests.support.service_client import on_a_port
 FOLDER = Path(__file__).with_name("pictures")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DESK = {"width": 1200, "height": 860}
+TALL = {"width": 1200, "height": 1240}
 PHONE = {"width": 390, "height": 860}
 LARGEST_KB = 200
 COLOURS = 256
@@ -35,10 +36,10 @@ def main() -> None:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
             take(browser, f"{address}/#/user?{asked}&steer=visual:2", "recommendations", DESK)
-            take(browser, f"{address}/#/explain?{asked}&item={quote(best, safe='')}", "explanation", DESK)
+            take(browser, f"{address}/#/explain?{asked}&item={quote(best, safe='')}", "explanation", TALL)
             take(browser, f"{address}/#/user?{asked}", "phone-dark", PHONE, dark=True)
             take(browser, f"{address}/#/snapshot", "snapshot", DESK)
-            take(browser, f"{address}/snapshot/report#routing-over-time", "report", DESK)
+            take(browser, f"{address}/snapshot/report#routing-over-time", "report", TALL)
 
 
 def take(browser: Browser, address: str, name: str, size: dict[str, int], *, dark: bool = False) -> None:
