@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from model_store.events import Event, Feedback, Forgotten
 from service.errors import StateUnavailable
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
-from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, SET_ITEM
+from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, KEEP_ANSWERS, SET_ITEM
 
 TIMEOUT_SECONDS = 1.0
 MOST_CONNECTIONS = 16
@@ -30,6 +30,8 @@ DAY_TTL_SECONDS = 400 * 86400
 BLOCK = 1000
 FLUSH_SECONDS = 0.02
 MOST_WAITING = 2000
+MOST_AT_ONCE = 256
+"""Of how many users one call asks: Redis does nothing else meanwhile."""
 SECONDS_PER_DAY = 86400
 
 
@@ -52,11 +54,14 @@ class RedisState(StateStore):
         self._redis = Redis.from_pool(pool)
         self._append = self._redis.register_script(APPEND)
         self._events_of = self._redis.register_script(EVENTS_OF)
+        self._keep_answers = self._redis.register_script(KEEP_ANSWERS)
         self._forget = self._redis.register_script(FORGET)
         self._set_item = self._redis.register_script(SET_ITEM)
         self._epoch: bytes | None = None
         self._waiting: list[tuple[str, float, str | None, bytes]] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._wanted: list[tuple[str, asyncio.Future[UserEvents]]] = []
+        self._reading: asyncio.Task[None] | None = None
         self._losses: list[str] = []
         self.warnings: list[str] = []
 
@@ -84,10 +89,11 @@ class RedisState(StateStore):
 
     async def events_of(self, user_id: str) -> UserEvents:
         """See `StateStore.events_of`."""
-        forgotten, entries = await self._asked(self._events_of(args=[self._prefix, user_id]))
-        if not entries and not forgotten:
-            return NO_EVENTS
-        return UserEvents(tuple(_kept(int(version), body) for version, body in entries), int(forgotten))
+        future: asyncio.Future[UserEvents] = asyncio.get_running_loop().create_future()
+        self._wanted.append((user_id, future))
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read_together())
+        return await future
 
     async def forget(self, user_id: str) -> None:
         """See `StateStore.forget`."""
@@ -180,16 +186,33 @@ class RedisState(StateStore):
             found = await self._asked(self._redis.get(key))
         return None if found is None else bytes(found).partition(b" ")[2]
 
+    async def _read_together(self) -> None:
+        """Whoever asks while an answer is on its way is asked about in one call, with all others who do."""
+        while self._wanted:
+            batch, self._wanted = self._wanted[:MOST_AT_ONCE], self._wanted[MOST_AT_ONCE:]
+            outcome: Sequence[UserEvents] | Exception
+            try:
+                found = await self._asked(self._events_of(args=[self._prefix, *(user_id for user_id, _ in batch)]))
+                outcome = [_events(forgotten, entries) for forgotten, entries in found]
+            except Exception as error:  # whatever it is, the callers have to hear of it
+                outcome = error
+            for place, (_, future) in enumerate(batch):
+                if future.done():  # whoever asked has left
+                    continue
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome[place])
+
     async def _flush(self) -> None:
         while self._waiting:
             await asyncio.sleep(FLUSH_SECONDS)
             waiting, self._waiting = self._waiting, []
-            pipeline = self._redis.pipeline(transaction=False)
+            arguments: list[str | bytes] = [self._prefix]
             for recommendation_id, ttl, user_id, answer in waiting:
-                kept = _answer_begins(user_id) + answer
-                pipeline.set(self._key(f"answer:{recommendation_id}"), kept, px=max(int(ttl * 1000), 1))
+                arguments += [recommendation_id, str(max(int(ttl * 1000), 1)), _answer_begins(user_id) + answer]
             with contextlib.suppress(RedisError, OSError):  # a cache: what is lost here is merely not explained later
-                await pipeline.execute()
+                await self._keep_answers(args=arguments)
 
     async def _drop_answers(self, user_id: str) -> None:
         """Take down a user's kept answers: a walk over all that are kept, for forgetting is rare."""
@@ -259,6 +282,12 @@ def _literally(text: str) -> str:
 
 def _version(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
+
+
+def _events(forgotten: bytes, entries: list[tuple[bytes, bytes]]) -> UserEvents:
+    if not entries and not int(forgotten):
+        return NO_EVENTS
+    return UserEvents(tuple(_kept(int(version), body) for version, body in entries), int(forgotten))
 
 
 def _kept(version: int, body: bytes) -> KeptEvent:

@@ -22,17 +22,24 @@ return new
 """
 
 EVENTS_OF = """
-local prefix, user = ARGV[1], ARGV[2]
-local forgotten = redis.call('HGET', prefix .. 'forgotten', user) or '0'
-local entries = {}
-for _, version in ipairs(redis.call('LRANGE', prefix .. 'user:' .. user, 0, -1)) do
-  local found = redis.call('XRANGE', prefix .. 'log', version .. '-0', version .. '-0')
-  if found[1] then
-    local fields = found[1][2]
-    entries[#entries + 1] = { version, fields[4] }
+local prefix, found = ARGV[1], {}
+for at = 2, #ARGV do
+  local entries = {}
+  for _, version in ipairs(redis.call('LRANGE', prefix .. 'user:' .. ARGV[at], 0, -1)) do
+    local event = redis.call('XRANGE', prefix .. 'log', version .. '-0', version .. '-0')
+    if event[1] then
+      entries[#entries + 1] = { version, event[1][2][4] }
+    end
   end
+  found[#found + 1] = { redis.call('HGET', prefix .. 'forgotten', ARGV[at]) or '0', entries }
 end
-return { forgotten, entries }
+return found
+"""
+
+KEEP_ANSWERS = """
+for at = 2, #ARGV, 3 do
+  redis.call('SET', ARGV[1] .. 'answer:' .. ARGV[at], ARGV[at + 2], 'PX', ARGV[at + 1])
+end
 """
 
 FORGET = """
