@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     none."""
 
     ahead_memory_mb: Annotated[float, Field(ge=0)] = 64.0
-    """Memory per worker for rankings of known users, made in the background after every swap (2.4 KB a user, those with
+    """Memory per worker for rankings of known users, made in the background after every swap (2.1 KB a user, those with
     the longest histories first); 0 makes none."""
 
     popular_half_life_days: Annotated[float, Field(gt=0, le=3650)] = 14.0
