@@ -12,10 +12,12 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_store.encoders.bundle import remove_leftovers
 from model_store.errors import SnapshotCorrupt, SnapshotNotFound, StoreError
 from model_store.files import remove_tree, storage_errors, sync
 from model_store.lock import locked, try_lock
 from model_store.manifest import Manifest
+from model_store.media import MEDIA, prune_pictures
 from model_store.pointer import CURRENT, Move, move, read_current, read_moves, way_back
 from model_store.seal import is_snapshot_id
 from model_store.snapshot import Snapshot, Verification, read_manifest
@@ -114,7 +116,8 @@ class Store:
     def prune(self, keep: int) -> list[str]:
         """Remove all but the current snapshot and the `keep` most recently published or promoted others; their ids.
 
-        Also removes what dead writers left in staging. Processes that have a removed snapshot open keep reading it.
+        Also removes what dead writers left behind, and pictures that nothing refers to any more unless some snapshot
+        cannot be read. Processes that have a removed snapshot open keep reading it.
         """
         if keep < 0:
             raise StoreError(f"keep: expected 0 or more, found {keep}")
@@ -131,7 +134,21 @@ class Store:
                 for name in others[keep:]:
                     self._remove(name)
                 self._remove_leftovers()
+                remove_leftovers(self.root, time.time())
+                self._remove_pictures()
         return others[keep:]
+
+    def _remove_pictures(self) -> None:
+        if not (self.root / MEDIA).is_dir():
+            return
+        used: set[str | None] = set()
+        try:
+            for name in self._ids():
+                snapshot = self.open(name, verify="size")
+                used.update(snapshot.item(row).image for row in range(snapshot.n_items))
+        except StoreError:
+            return  # which pictures that one refers to is not known
+        prune_pictures(self.root, used, self.root / STAGING, time.time())
 
     def _remove(self, name: str) -> None:
         staging = self.root / STAGING

@@ -25,6 +25,8 @@ TOKENIZER: Final = "tokenizer.json"
 MAX_DESCRIPTION_BYTES: Final = 2**20
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+_STAGED: Final = ".new-"
+_GRACE_SECONDS: Final = 86_400
 
 
 def bundle_path(root: Path, encoder_hash: str) -> Path:
@@ -90,7 +92,7 @@ def write_bundle(root: Path, description: EncoderDescription, graph: bytes, toke
     folder = root / "encoders"
     with storage_errors(f"writing the encoder {description.name}"):
         folder.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+        staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=folder))
         try:
             for name, content in files.items():
                 replace_file(staged / name, content)
@@ -103,6 +105,13 @@ def write_bundle(root: Path, description: EncoderDescription, graph: bytes, toke
             return target
         finally:
             remove_tree(staged)
+
+
+def remove_leftovers(root: Path, now: float) -> None:
+    """Remove what writers of bundles left behind that died more than a day ago."""
+    for folder in (root / "encoders").glob(f"{_STAGED}*"):
+        if folder.is_dir() and folder.stat().st_mtime < now - _GRACE_SECONDS:
+            remove_tree(folder)
 
 
 def _hash(path: Path) -> str:

@@ -73,7 +73,7 @@ def _content(service: ServiceParts, served: ServedSnapshot, given: PutItem) -> I
             description=texts[2],
             picture=given.image,
         )
-        image = None if given.image is None else add_picture(service.settings.store, given.image)
+        image = None if given.image is None else add_picture(service.settings.store, given.image, for_good=True)
     except PictureError as error:
         raise InvalidRequest(f"image: {error}") from error
     except (EncoderError, StoreError) as error:

@@ -1,6 +1,8 @@
 """Thumbnails: small, named by their content, and safe to ask for by any string."""
 
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,10 @@ import pytest
 from PIL import Image
 
 from model_store.errors import PictureError
-from model_store.media import MAX_SIDE, add_picture, media_path
+from model_store.media import MAX_SIDE, add_picture, media_path, prune_pictures
+from model_store.store import Store
 from tests.support.encoders import picture, plain
+from tests.support.tiny_snapshot import write_tiny_popularity_snapshot
 
 
 def test_a_thumbnail_is_small_keeps_its_ratio_and_is_named_by_its_content(tmp_path: Path) -> None:
@@ -55,3 +59,43 @@ def test_a_bad_picture_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(PictureError):
         add_picture(tmp_path, b"nothing")
     assert list(tmp_path.iterdir()) == []
+
+
+def old(path: Path) -> Path:
+    """As if it had been written two days ago."""
+    before = path.stat().st_mtime - 2 * 86_400
+    os.utime(path, (before, before))
+    return path
+
+
+def test_pruning_leaves_what_is_used_kept_or_young(tmp_path: Path) -> None:
+    hashes = [add_picture(tmp_path, picture(plain(shade, 0, 0)), for_good=shade == 60) for shade in (0, 60, 120, 180)]
+    used, kept, forsaken, young = hashes
+    for media_hash in (used, kept, forsaken):
+        old(tmp_path / "media" / media_hash[:2] / f"{media_hash}.webp")
+    assert prune_pictures(tmp_path, {used}, tmp_path / "staging", time.time()) == 1
+    assert [media_path(tmp_path, media_hash) is not None for media_hash in hashes] == [True, True, False, True]
+    assert young in hashes
+
+
+def test_asking_for_a_picture_again_makes_it_young(tmp_path: Path) -> None:
+    content = picture(plain(1, 2, 3))
+    path = media_path(tmp_path, add_picture(tmp_path, content))
+    assert path is not None
+    old(path)
+    add_picture(tmp_path, content)
+    assert prune_pictures(tmp_path, set(), tmp_path / "staging", time.time()) == 0
+
+
+def test_pruning_a_store_removes_leftovers_of_encoders_and_forsaken_pictures(tmp_path: Path) -> None:
+    Store(tmp_path).promote(write_tiny_popularity_snapshot(tmp_path))
+    forsaken = media_path(tmp_path, add_picture(tmp_path, picture(plain(1, 2, 3))))
+    assert forsaken is not None
+    old(forsaken)
+    dead, alive = tmp_path / "encoders" / ".new-dead", tmp_path / "encoders" / ".new-alive"
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+        (folder / "encoder.onnx").write_bytes(b"half")
+    old(dead)
+    Store(tmp_path).prune(keep=0)
+    assert (forsaken.exists(), dead.exists(), alive.exists()) == (False, False, True)
