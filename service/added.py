@@ -73,6 +73,10 @@ class AddedItems:
         """Every term of every added item at `places`."""
         return self._scorer.score(self._state(state), places)
 
+    def expert_vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(len(places), F): as `Scorer.expert_vectors`."""
+        return self._scorer.expert_vectors(places)
+
     def because(self, state: UserState, place: int) -> Because:
         """The history's shares in the score of one added item."""
         return self._scorer.because(self._state(state), place)

@@ -35,7 +35,7 @@ class EncodedItem:
     """What scoring needs of a new item."""
 
     arrays: dict[str, NDArray[Any]]
-    """One row for each of the arrays that candidates are scored by."""
+    """One row for each of the arrays that candidates are scored by, and for each of the features."""
     present: NDArray[np.bool_]  # (M,)
     inferred: tuple[str, ...]
     """The modalities whose evidence comes from its neighbours."""
@@ -101,6 +101,7 @@ class ItemEncoder:
             for name, array in arrays.items()
             if name in self._arrays
         }
+        shaped |= {f"features_{name}": unit for name, unit in units.items()}
         return EncodedItem(shaped, present, inferred, self._evidence(neighbours, closeness, weights), near)
 
     def _rows(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -306,8 +306,8 @@ class Recommender:
             rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
         with self._tracing.span("scoring"):
             ranking = rank(self.routed.score(view, asker, rows), factors, HEAD_RANKS)
-        if wish.diversity and len(ranking) and view.served.index is not None:
-            ranking = ranking.at(diversified(ranking.scores, view.vectors(ranking.rows), wish.diversity))
+        if wish.diversity:
+            ranking = ranking.at(diversified(ranking.scores, view.expert_vectors(ranking.rows), wish.diversity))
         if wish.offset + wish.k > len(ranking) == HEAD_RANKS:
             with self._tracing.span("candidates"):
                 deeper = gather(view, asker.state, filters, max(depth, TAIL_DEPTH), MAX_RANKS)

@@ -159,6 +159,17 @@ class View:
         found[~own] = self._added.vectors[rows[~own] - self.served.n_items]
         return found
 
+    def expert_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(len(rows), F): as `Scorer.expert_vectors`."""
+        own, places = rows[rows < self.served.n_items], rows[rows >= self.served.n_items] - self.served.n_items
+        vectors = self.served.scorer.expert_vectors(own)
+        if self._added is None or len(places) == 0:
+            return vectors
+        own_places = rows < self.served.n_items
+        found = np.empty((len(rows), vectors.shape[1]), np.float32)
+        found[own_places], found[~own_places] = vectors, self._added.expert_vectors(places)
+        return found
+
     def _in_categories(self, categories: tuple[str, ...]) -> NDArray[np.bool_]:
         """(I+A,): items of at least one of `categories`; shared, never to be written to."""
         mask = np.zeros(self.n_items, np.bool_)

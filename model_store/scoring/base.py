@@ -6,12 +6,14 @@ Axes: `U` users, `I` items, `N` candidates, `n` history length, `T` terms, `E` e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.half import widened
 from model_store.manifest import ManifestDraft
 
 Rows = NDArray[np.int32] | NDArray[np.int64]
@@ -22,6 +24,13 @@ ALL_ROWS = slice(None)
 
 # Standard deviations above the catalogue's mean score at which a user's typical candidate is taken (our choice).
 CANDIDATE_LEVEL = 2.5
+
+
+def side_by_side(seen: Sequence[F32], count: int) -> F32:
+    """(count, Σ d): what several see of the same things, each a (count, d); inner products are the mean cosine."""
+    units = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in seen]
+    joined: F32 = np.concatenate([np.zeros((count, 0), np.float32), *units], axis=1)
+    return joined / np.float32(max(len(units), 1) ** 0.5)
 
 
 class Readable(Protocol):
@@ -145,6 +154,14 @@ class Scorer(ABC):
 
         D is 0 where there are none.
         """
+
+    def expert_vectors(self, item_rows: Rows) -> F32:
+        """(N, F): items as the terms see them. The inner product of two says how alike they are, at most 1.
+
+        Here the content features, for terms that see no vectors; F is 0 where there are none of these either.
+        """
+        names = [f"features_{name}" for name in self.modalities if self.snapshot.has(f"features_{name}")]
+        return side_by_side([widened(self.snapshot.array(name)[item_rows]) for name in names], len(item_rows))
 
     @abstractmethod
     def encode_user(self, history_rows: Rows) -> UserState:

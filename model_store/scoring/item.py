@@ -15,7 +15,18 @@ from __future__ import annotations
 import numpy as np
 
 from model_store.half import widened
-from model_store.scoring.base import ALL_ROWS, F32, F64, Because, PairScores, Readable, Rows, Scorer, UserState
+from model_store.scoring.base import (
+    ALL_ROWS,
+    F32,
+    F64,
+    Because,
+    PairScores,
+    Readable,
+    Rows,
+    Scorer,
+    UserState,
+    side_by_side,
+)
 from model_store.scoring.linear_user import LinearUser
 
 
@@ -43,6 +54,11 @@ class ItemScorer(Scorer):
         """(n, D): the gated sum of each item's expert vectors."""
         summed: F32 = np.einsum("it,itd->id", widened(self._gates[rows]), widened(self._vectors[rows]))
         return summed
+
+    def expert_vectors(self, item_rows: Rows) -> F32:
+        """(N, T·D): each term's vector as far as its gate lets it through."""
+        seen = widened(self._gates[item_rows])[:, :, None] * widened(self._vectors[item_rows])
+        return side_by_side(list(seen.transpose(1, 0, 2)), len(item_rows))
 
     def encode_user(self, history_rows: Rows) -> UserState:
         """From the history alone."""

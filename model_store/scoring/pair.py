@@ -37,6 +37,7 @@ from model_store.scoring.base import (
     Scorer,
     SparseScores,
     UserState,
+    side_by_side,
 )
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
 
@@ -155,6 +156,17 @@ class PairScorer(Scorer):
         """(n, D): the sum of each item's parts."""
         vectors: F32 = widened(self._parts[rows]).sum(axis=1)
         return vectors
+
+    def expert_vectors(self, item_rows: Rows) -> F32:
+        """(N, E·(D + W)): what each expert's score is linear in, `κ Σ_m ω_em (V^m − V^r A_rm)`, and its residual."""
+        parts = widened(self._parts[item_rows])
+        linear = np.einsum("em,nmd->end", self.gain[:, None] * self.mix, parts)
+        for expert, removed in enumerate(self.removes.tolist()):
+            if removed >= 0:
+                weighted = np.einsum("m,mde->de", self.gain[expert] * self.mix[expert], self.residual_maps[removed])
+                linear[expert] -= parts[:, removed] @ weighted
+        residual = widened(self._item_experts[item_rows]).transpose(1, 0, 2) * self.expert_scale[:, None, None]
+        return side_by_side(list(np.concatenate([linear, residual], axis=2)), len(item_rows))
 
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Every term of every candidate."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from model_store.half import widened
-from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Readable, Rows, Scorer, UserState
+from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Readable, Rows, Scorer, UserState, side_by_side
 from model_store.scoring.linear_user import LinearUser
 
 
@@ -31,6 +31,10 @@ class PlainScorer(Scorer):
     def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
         """(n, D): the item vectors themselves."""
         return widened(self._vectors[rows])
+
+    def expert_vectors(self, item_rows: Rows) -> F32:
+        """(N, D): the item vectors, of unit length."""
+        return side_by_side([self.retrieval_vectors(item_rows)], len(item_rows))
 
     def encode_user(self, history_rows: Rows) -> UserState:
         """From the history alone."""

@@ -74,6 +74,9 @@ def test_who_resembles_one_warm_item_alone_is_scored_as_that_one(one_warm: Snaps
         np.testing.assert_allclose(found.contributions, expected.contributions, atol=1e-5)
         np.testing.assert_allclose(found.weights, expected.weights, atol=1e-6)
         np.testing.assert_allclose(found.amounts, expected.amounts, atol=1e-5)
+        np.testing.assert_allclose(
+            added.expert_vectors(np.array([0])), scorer.expert_vectors(np.array([TWIN])), atol=2e-3
+        )
         because, of_twin = added.because(state, 0), scorer.because(state, TWIN)
         np.testing.assert_allclose(because.exact, of_twin.exact, atol=1e-5)
         np.testing.assert_allclose(because.attributed, of_twin.attributed, atol=1e-5)
