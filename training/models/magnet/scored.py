@@ -22,6 +22,9 @@ from training.models.magnet.node_features import item_features, user_features
 from training.models.magnet.router import PairRouter
 
 F32 = NDArray[np.float32]
+TINY = 1e-30
+LEFT_OUT = -60.0
+"""Logit of what is left out: `exp` of it is below the precision of any score, and fast, unlike `exp(-inf)`."""
 
 
 @dataclass(frozen=True)
@@ -239,9 +242,18 @@ class _Items:
 
 
 def _mixed(scores: Tensor, logits: Tensor, top_k: int) -> Tensor:
-    """(n, I): the mean of the scores (E, n, I) of the `top_k` experts, weighted by the softmax of their logits."""
-    rest, highest = logits.clone(), logits.amax(dim=0)
-    for _ in range(top_k):
-        rest.scatter_(0, rest.max(dim=0, keepdim=True).indices, -torch.inf)  # of equals the first, as in the snapshot
-    weights = torch.where(rest == -torch.inf, torch.exp(logits - highest), 0.0)
-    return (weights * scores).sum(dim=0) / weights.sum(dim=0)
+    """(n, I): the mean of the scores (E, n, I) of the `top_k` experts, weighted by the softmax of their logits.
+
+    Minima, maxima and thresholds instead of sorting and masks: only those run at the speed of memory.
+    """
+    highest = [torch.full_like(logits[0], -torch.inf)] * (top_k + 1)
+    for passed in logits:
+        for place, best in enumerate(highest):
+            highest[place], passed = torch.maximum(best, passed), torch.minimum(best, passed)
+    first, least, next_best = highest[0], highest[top_k - 1], highest[top_k]
+    if bool((least == next_best).any()):  # of equal logits the first count
+        order = logits.argsort(dim=0, descending=True, stable=True)
+        weights = torch.zeros_like(logits).scatter_(0, order[:top_k], 1.0).mul_((logits - first).exp_())
+    else:
+        weights = torch.threshold_(logits - least, -TINY, LEFT_OUT).add_(least - first).exp_()
+    return (weights * scores).sum(dim=0).div_(weights.sum(dim=0))
