@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,7 +113,11 @@ class ServedSnapshot:
         return dict(self.manifest.explanation)
 
     def warm_up(self) -> None:
-        """Touch what the first request would have to wait for."""
+        """Touch what the first requests would have to wait for: on a cold machine, hundreds of reads from disk each."""
+        if hasattr(os, "posix_fadvise"):
+            for name in self.manifest.files:
+                with (self.snapshot.path / name).open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         if self.snapshot.n_users:
             state = self.scorer.known_user(0)
             rows = self.popular_rows[: self.depth]
