@@ -101,7 +101,8 @@ def _soak(result: dict[str, Any]) -> list[str]:
         f"{result['requests']:,} requests, of them a tenth events and a hundredth new items, and {result['swaps']} "
         f"swaps. Refused {result['refused']}, failed {sum(result['failed'].values())}, "
         f"{result['scores_compared']:,} scores compared with the exact ones, {result['wrong']} wrong. From the moment "
-        f"a request was due: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms, slowest {result['slowest_ms']} ms.",
+        f"a request was sent: {_times(result['from_sent'])}; from the moment it was due, waiting for the callers' twelve "
+        f"connections included: {_times(result['from_due'])}.",
         "",
         "| worker | own memory, MB | gained in the second half | descriptors in the second half |",
         "| --- | ---: | ---: | ---: |",
@@ -109,6 +110,10 @@ def _soak(result: dict[str, Any]) -> list[str]:
         "",
         f"Then {crowd['connections']} connections at once without pause: {told}.",
     ]
+
+
+def _times(found: dict[str, float]) -> str:
+    return f"p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms, slowest {found['slowest_ms']} ms"
 
 
 def _where(about: dict[str, Any]) -> str:

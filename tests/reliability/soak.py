@@ -56,6 +56,8 @@ class Seen:
     statuses: collections.Counter[str] = field(default_factory=collections.Counter)
     seconds: list[float] = field(default_factory=list)
     """From the moment a request was due, so that waiting for a slow one before it counts."""
+    sent: list[float] = field(default_factory=list)
+    """From the moment it was sent."""
     wrong: list[str] = field(default_factory=list)
     compared: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -109,6 +111,7 @@ class Soak:
                     break
                 time.sleep(max(at - time.monotonic(), 0))
                 call = next(calls)
+                sent = time.monotonic()
                 try:
                     code, answer = self._ask(connection, call)
                     status = str(code)
@@ -119,6 +122,7 @@ class Soak:
                 with seen.lock:
                     seen.statuses[status] += 1
                     seen.seconds.append(time.monotonic() - at)
+                    seen.sent.append(time.monotonic() - sent)
                     if status == "200" and call[1].startswith("/recommend/") and due is not None:
                         self._judge(call[1], answer, seen)
             connection.close()
@@ -252,7 +256,8 @@ def main(minutes: float) -> None:
         "scores_compared": seen.compared,
         "wrong": len(seen.wrong),
         "swaps": counts["swaps"],
-        **quantiles(seen.seconds),
+        "from_due": quantiles(seen.seconds),
+        "from_sent": quantiles(seen.sent),
         "workers": workers,
         "overload": {"connections": CROWD, **crowd},
         "after_overload": dict(after.statuses),
