@@ -15,6 +15,7 @@ from service.telemetry import Metrics
 
 log = logging.getLogger("magnet.watcher")
 
+
 class Watcher:
     """Brings a deployment to where the pointer is. A snapshot that fails is refused; the one before keeps serving.
 
