@@ -91,7 +91,7 @@ def test_controls_ignore_what_they_do_not_read(reads: str, users: bool, pairs: b
     for _ in range(5):
         routing = router(router.user(features[0][:B]), router.item(features[1])[None], cues)
         optimiser.zero_grad()
-        (routing.gates * torch.randn(B, C, E, generator=generator)).sum().backward()  # type: ignore[no-untyped-call]
+        (routing.gates * torch.randn(B, C, E, generator=generator)).sum().backward()
         optimiser.step()
     gates = router(router.user(features[0][:B]), router.item(features[1])[None], cues).gates.detach()
     assert (float((gates - gates[:1]).abs().max()) > 1e-3) == users
