@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.service_client import on_a_port
 
@@ -22,6 +22,7 @@ TALL = {"width": 1200, "height": 1240}
 PHONE = {"width": 390, "height": 860}
 LARGEST_KB = 200
 COLOURS = 256
+QUIET_MS = 2000
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("demo/store"), help="a store with the demo catalogue")
     store = parser.parse_args().store
     with tempfile.TemporaryDirectory() as state, on_a_port(store, MAGNET_STATE=state) as address:
-        user = httpx.get(f"{address}/users", params={"limit": 3}).json()["users"][2]
+        user = httpx.get(f"{address}/users", params={"limit": 4}).json()["users"][3]
         best = httpx.get(f"{address}/recommend/{quote(user, safe='')}", params={"k": 1}).json()["items"][0]["item"]
         asked = f"user={quote(user, safe='')}"
         with sync_playwright() as playwright:
@@ -50,7 +51,7 @@ def take(browser: Browser, address: str, name: str, size: dict[str, int], *, dar
     page.goto(address)
     page.locator("h1").wait_for()
     page.locator("main:not([aria-busy])").wait_for()
-    page.wait_for_load_state("networkidle")
+    settle(page)
     path = FOLDER / f"{name}.png"
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS, kmeans=2).save(path, optimize=True)
     page.close()
@@ -58,6 +59,14 @@ def take(browser: Browser, address: str, name: str, size: dict[str, int], *, dar
     if kilobytes > LARGEST_KB:
         raise SystemExit(f"{path}: expected at most {LARGEST_KB} kB, found {kilobytes:.0f}")
     print(f"{path.name}: {kilobytes:.0f} kB")
+
+
+def settle(page: Page) -> None:
+    """Wait until no further picture comes."""
+    before = -1
+    while before != (before := page.locator("img").count()):
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(QUIET_MS)
 
 
 if __name__ == "__main__":
