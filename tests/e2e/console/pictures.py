@@ -39,7 +39,6 @@ def main() -> None:
             take(browser, f"{address}/#/user?{asked}&steer=visual:2", "recommendations", DESK)
             take(browser, f"{address}/#/explain?{asked}&item={quote(best, safe='')}", "explanation", TALL)
             take(browser, f"{address}/#/user?{asked}", "phone-dark", PHONE, dark=True)
-            take(browser, f"{address}/#/snapshot", "snapshot", DESK)
             take(browser, f"{address}/snapshot/report#routing-over-time", "report", TALL)
 
 
