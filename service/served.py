@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -113,17 +115,21 @@ class ServedSnapshot:
         return dict(self.manifest.explanation)
 
     def warm_up(self) -> None:
-        """Touch what the first requests would have to wait for: on a cold machine, hundreds of reads from disk each."""
-        if hasattr(os, "posix_fadvise"):
-            for name in self.manifest.files:
-                with (self.snapshot.path / name).open("rb") as file:
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        """Touch what the first request would have to wait for; the rest of the files is read meanwhile."""
+        Thread(target=self._read_ahead, name="read ahead", daemon=True).start()
         if self.snapshot.n_users:
             state = self.scorer.known_user(0)
             rows = self.popular_rows[: self.depth]
             self.scorer.score(state, rows)
             if self.index is not None:
                 self.index.search(state.vector[None], self.depth)
+
+    def _read_ahead(self) -> None:
+        """Ask the system to bring every file into memory: on a cold machine an answer is hundreds of reads."""
+        with suppress(OSError):  # a snapshot may be removed meanwhile
+            for name in self.manifest.files if hasattr(os, "posix_fadvise") else ():
+                with (self.snapshot.path / name).open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def searchable(self) -> list[str]:
         """(I,): what a search for items looks through, folded to one letter case; made on first use."""
