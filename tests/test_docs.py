@@ -33,3 +33,12 @@ def test_readme_names_only_make_targets_that_exist() -> None:
         named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (layout.ROOT / page).read_text(), flags=re.MULTILINE))
         assert named, page
         assert named <= targets, page
+
+
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md"])
+def test_tests_that_pages_name_exist(page: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (layout.ROOT / page).read_text())
+    assert named
+    for file, test in named:
+        source = (layout.ROOT / file).read_text()
+        assert not test or f"def {test}(" in source, f"{file}::{test}"

@@ -101,8 +101,8 @@ def _soak(result: dict[str, Any]) -> list[str]:
         f"{result['requests']:,} requests, of them a tenth events and a hundredth new items, and {result['swaps']} "
         f"swaps. Refused {result['refused']}, failed {sum(result['failed'].values())}, "
         f"{result['scores_compared']:,} scores compared with the exact ones, {result['wrong']} wrong. From the moment "
-        f"a request was sent: {_times(result['from_sent'])}; from the moment it was due, waiting for the callers' twelve "
-        f"connections included: {_times(result['from_due'])}.",
+        f"a request was sent: {_times(result['from_sent'])}; from when it was due, waiting for one of the callers' "
+        f"twelve connections included: {_times(result['from_due'])}.",
         "",
         "| worker | own memory, MB | gained in the second half | descriptors in the second half |",
         "| --- | ---: | ---: | ---: |",
