@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model_store.encoders.session import CPU, Session, fastest_providers, open_session
 from model_store.errors import SnapshotCorrupt
+from model_store.half import widened
 from model_store.scoring import PairScorer, Scorer, UserState
 from model_store.snapshot import Snapshot
 
@@ -78,8 +79,8 @@ class UserEncoder:
     def _inputs(self, rows: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """A batch of one, without padding."""
         return {
-            "history": self._history[rows].astype(np.float32)[None],
-            "parts": self._parts[rows].astype(np.float32)[None],
+            "history": widened(self._history[rows])[None],
+            "parts": widened(self._parts[rows])[None],
             "present": self._present[rows][None],
             "mask": np.ones((1, len(rows)), np.bool_),
         }

@@ -19,7 +19,7 @@ from service.state.redis import RedisState
 from tests.benchmarks.tables import Result, Table
 from tests.support.redis_server import RedisServer
 
-BATCH = 1000
+BATCH = 200
 MEBIBYTE = 2**20
 START = 1_790_000_000.0
 DAYS = 30
@@ -40,9 +40,9 @@ class Taken:
 
 @click.command()
 @click.option(
-    "--events", type=click.IntRange(BATCH), default=300_000, show_default=True, help="Events of the first load."
+    "--events", type=click.IntRange(BATCH), default=150_000, show_default=True, help="Events of the first load."
 )
-@click.option("--users", type=click.IntRange(1), default=30_000, show_default=True, help="Users who send them.")
+@click.option("--users", type=click.IntRange(1), default=15_000, show_default=True, help="Users who send them.")
 def main(events: int, users: int) -> None:
     """Fill a Redis of its own twice: with many events per user, and with one event of each of as many users."""
     loads = [measured(events, users), measured(events // 3, events // 3)]
