@@ -38,7 +38,7 @@ class Catalogue:
         return found
 
     def encoder(self, served: ServedSnapshot) -> ItemEncoder | None:
-        """What makes new items known to this snapshot's model; None where nothing does. Known once it was prepared."""
+        """What makes new items known to this snapshot's model; None before the snapshot was prepared."""
         return self._encoders.get(served.id)
 
     async def prepare(self, served: ServedSnapshot) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -31,10 +32,12 @@ async def put(service: ServiceParts, served: Served, item_id: ItemId, given: Put
     """Add an item, from feature vectors or from text and a picture, which the training's own encoders turn into them.
 
     It can be recommended in this worker's next answer and within a second by every other. What people would do with it
-    is inferred from the items it resembles, and explanations say so. For an item of the snapshot the title, categories,
-    description and picture change at once, its scores with the next snapshot. A hidden item comes back.
+    is inferred from the items it resembles, and explanations say so; where the model has no encoder of items, all else
+    is, too. For an item of the snapshot the title, categories, description and picture change at once, its scores with
+    the next snapshot. A hidden item comes back.
     """
-    content = await asyncio.to_thread(partial(_content, service, served, given))
+    async with service.picture_turn if given.image is not None else nullcontext():
+        content = await asyncio.to_thread(partial(_content, service, served, given))
     await service.mirror.put_item(item_id, content.write())
     await service.catalogue.refresh()
     view = service.catalogue.view(served)

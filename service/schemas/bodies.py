@@ -106,7 +106,8 @@ class PutDone(Document):
     snapshot: str
     """The snapshot it was made known to."""
     recommendable: bool
-    """Whether answers can hold it: false for a new item where the model cannot score what it was not trained on."""
+    """Whether answers can hold it: false for a new item that resembles nothing the model knows, where the model has no
+    encoder of items."""
     modalities: dict[str, bool]
     """Which modalities it is scored by."""
     inferred: list[str]
