@@ -95,7 +95,10 @@ async def _paced(
         if (ahead := when - time.perf_counter()) > 0.0005:
             await asyncio.sleep(ahead)
         due.put_nowait((when, number))
-    await asyncio.wait_for(due.join(), timeout=30)
+    answered = asyncio.create_task(due.join())
+    done, _ = await asyncio.wait([answered, *callers], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()  # a caller ends only by an error
     for task in callers:
         task.cancel()
     return sorted(taken)
