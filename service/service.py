@@ -43,6 +43,8 @@ class Service:
         self.catalogue = Catalogue(self.mirror)
         self.recall = Recall(self.deployment)
         self.encoders = ContentEncoders(settings.store)
+        self.picture_turn = asyncio.Semaphore(1)
+        """One picture at a time: 50 million pixels take hundreds of megabytes while they are decoded."""
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
         self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)

@@ -22,7 +22,7 @@ from training.errors import DatasetError
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("seed", "count"), [(0, 60), pytest.param(1, 3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "count"), [(0, 60), pytest.param(1, 1500, marks=pytest.mark.slow)])
 def test_damaged_files_are_refused_in_words(seed: int, count: int, tmp_path: Path, record: Record) -> None:
     """Dataset files, feature arrays, events, pictures, and every file of a snapshot."""
     command = [

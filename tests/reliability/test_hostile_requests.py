@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from service.content import ItemContent
 from service.logs import JsonFormatter
 from tests.reliability.conftest import TwoSnapshots
 from tests.reliability.test_hostile_files import png_of
@@ -156,3 +157,25 @@ async def test_on_the_wire(store: TwoSnapshots) -> None:
             assert b"\r\nx-evil" not in head
             assert b" 500 " not in head.split(b"\r\n")[0], raw[:80]
         assert httpx.get(f"{address}/readyz").json()["status"] == "ready"
+
+
+async def test_pictures_are_decoded_one_at_a_time(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take hundreds of megabytes for a moment, so the moments must not coincide."""
+    under_way: list[int] = []
+    most = 0
+
+    def slowly(*_: object) -> ItemContent:
+        nonlocal most
+        under_way.append(1)
+        most = max(most, len(under_way))
+        time.sleep(0.03)
+        under_way.pop()
+        return ItemContent(None, (), None, None, {})
+
+    monkeypatch.setattr("service.routes.items._content", slowly)
+    picture = base64.b64encode(png_of(8, 8)).decode()
+    replies = await asyncio.gather(
+        *(client.put(f"/items/new-{number}", json={"image": picture}) for number in range(5))
+    )
+    assert {reply.status_code for reply in replies} == {200}
+    assert most == 1

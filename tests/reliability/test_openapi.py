@@ -47,7 +47,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
         yield app
 
 
-@pytest.mark.parametrize("examples", [2, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_every_call_with_every_check(app: FastAPI, examples: int, record: Record) -> None:
     load_all_checks()
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=KEY)
