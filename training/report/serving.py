@@ -71,11 +71,15 @@ def retrieval(facts: RunFacts) -> Section:
     if not recall:
         return Section("Candidate recall", [])
     depth = candidates["depth"]
+    steered = {name: value for name, value in recall.items() if "/steered" in name}
+    groups = {f"At depth {depth}": {name: value for name, value in recall.items() if name not in steered}}
+    if steered:
+        groups["Steered, each steering from its own depth"] = steered
     return Section(
         "Candidate recall",
         [
             paragraph(f"Share of the exact top 20, all terms, that {depth} nearest items and neighbours contain."),
-            figure(bars({f"At depth {depth}": recall}, limit=1.0), "Candidate recall by case."),
+            figure(bars(groups, limit=1.0), "Candidate recall by case."),
         ],
     )
 
