@@ -47,7 +47,7 @@ POSITIVE_SHARE = 0.7
 SERVED = {"candidates", "routing", "routed_variance_share", "terms", "modalities"}
 """What `metrics.json` keeps of the manifest, so that a run's report needs no store."""
 
-OF_THE_EXPORT = ("explanation", "served")
+OF_THE_EXPORT = ("explanation", "served", "snapshot_mb")
 """What `metrics.json` has from the last export; evaluating the same checkpoints again leaves it as it is."""
 
 
@@ -143,7 +143,7 @@ def write_metrics(
         "epochs": facts.get("epochs", 0),
         "seconds_per_epoch": facts.get("seconds_per_epoch", 0.0),
         "seconds": round(max(seconds, facts.get("seconds", 0.0), before.get("seconds", 0.0)), 2),
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0.0)),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,
         "split": {"name": prepared.split.name, "seed": prepared.split.seed},
