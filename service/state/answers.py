@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ _RANDOM_BYTES = 10
 _TIME_DIGITS = 12
 OVERHEAD_BYTES = 600
 """What a kept answer costs beyond its arrays and items."""
+SETTLE_SECONDS = 0.5
+"""An answer younger than this may still wait to be written by its worker."""
 ITEM_BYTES = 220
 """What an item's id, title and picture cost."""
 
@@ -109,6 +112,15 @@ def born_at(recommendation_id: str) -> float | None:
         return int(recommendation_id[:_TIME_DIGITS], 16) / 1000
     except ValueError:
         return None
+
+
+def may_come_within(recommendation_id: str) -> float:
+    """For how many seconds its worker may still be about to write an answer; callers choose ids, so never for long.
+
+    Clocks are set back: a birth in the future earns no longer wait than one just now.
+    """
+    born = born_at(recommendation_id)
+    return 0.0 if born is None else max(min(born + SETTLE_SECONDS - time.time(), SETTLE_SECONDS), 0.0)
 
 
 class Answers:

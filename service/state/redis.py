@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from redis.exceptions import RedisError
 
 from model_store.events import Event, Feedback, Forgotten
 from service.errors import StateUnavailable
+from service.state.answers import may_come_within
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
 from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, KEEP_ANSWERS, SET_ITEM
 
@@ -180,10 +182,9 @@ class RedisState(StateStore):
     async def kept_answer(self, recommendation_id: str) -> bytes | None:
         """See `StateStore.kept_answer`; one that another worker is about to send is waited for."""
         key = self._key(f"answer:{recommendation_id}")
-        found = await self._asked(self._redis.get(key))
-        if found is None:
-            await asyncio.sleep(2 * FLUSH_SECONDS)
-            found = await self._asked(self._redis.get(key))
+        deadline = time.monotonic() + may_come_within(recommendation_id)
+        while (found := await self._asked(self._redis.get(key))) is None and time.monotonic() < deadline:
+            await asyncio.sleep(FLUSH_SECONDS)
         return None if found is None else bytes(found).partition(b" ")[2]
 
     async def _read_together(self) -> None:

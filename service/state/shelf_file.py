@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import StateUnavailable
-from service.state.answers import born_at
+from service.state.answers import born_at, may_come_within
 
 FLUSH_SECONDS = 0.05
-SETTLE_SECONDS = 0.5
-"""An answer younger than this may still wait to be written by its worker."""
 MOST_WAITING = 10_000
 CLEAN_SECONDS = 30.0
 SCHEMA = """
@@ -77,11 +75,9 @@ class ShelfFile:
 
     async def get(self, recommendation_id: str) -> bytes | None:
         """The answer; a very young one is waited for. Raises `StateUnavailable`."""
-        born = born_at(recommendation_id)
-        if born is None or self._reader is None:
+        if born_at(recommendation_id) is None or self._reader is None:
             return None
-        # Callers choose ids, and clocks are set back: a birth in the future earns no longer wait than one just now.
-        deadline = time.monotonic() + min(born + SETTLE_SECONDS - time.time(), SETTLE_SECONDS)
+        deadline = time.monotonic() + may_come_within(recommendation_id)
         while True:
             try:
                 rows = self._reader.execute(
