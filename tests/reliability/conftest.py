@@ -23,7 +23,9 @@ N_ITEMS = 120
 READERS = [f"user/{row:03d}" for row in (1, 2, 4, 5, 7, 8)]
 WRITERS = [f"user/{row:03d}" for row in (10, 11, 13, 14, 16, 17)]
 SETTLE_SECONDS = 0.6
-"""Load before a fault and after it is mended."""
+"""Load before a fault and after it is mended, at least."""
+MOMENT_READS = 30
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,15 @@ def record(record_property: Callable[[str, object], None]) -> Record:
     return write
 
 
+def settle(load: Load) -> None:
+    """Let it run for a moment, on a busy machine until enough was asked to say something."""
+    began, before = time.monotonic(), load.tally.reads
+    time.sleep(SETTLE_SECONDS)
+    while load.tally.reads < before + MOMENT_READS or (load.clicks and not load.acknowledged()):
+        assert time.monotonic() < began + PATIENCE_SECONDS, load.tally
+        time.sleep(0.1)
+
+
 @contextmanager
 def loaded(load: Load, record: Record, fault: str, settings: Settings, *, fails: int = 0) -> Iterator[Load]:
     """Run the block, which breaks something and mends it, under load.
@@ -88,9 +99,9 @@ def loaded(load: Load, record: Record, fault: str, settings: Settings, *, fails:
     Afterwards: no wrong answer, at most `fails` reads without an answer, every acknowledged event still there.
     """
     with load:
-        time.sleep(SETTLE_SECONDS)
+        settle(load)
         yield load
-        time.sleep(SETTLE_SECONDS)
+        settle(load)
     tally = load.tally
     kept = kept_events(settings)
     lost = load.acknowledged() - kept
@@ -109,8 +120,6 @@ def loaded(load: Load, record: Record, fault: str, settings: Settings, *, fails:
     assert tally.wrong == []
     assert len(tally.failed) <= fails, tally.failed
     assert lost == set()
-    assert tally.reads > 40
-    assert not load.clicks or load.acknowledged()
 
 
 def kept_events(settings: Settings) -> set[str]:

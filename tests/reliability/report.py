@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,53 +18,71 @@ from tests.reliability.results import machine, read_result, write_result
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "tests" / "RELIABILITY.md"
-UNDER_LOAD = ("redis_faults", "service_faults", "clock", "overload")
+
+
+def _files(*names: str) -> list[str]:
+    return [f"tests/reliability/test_{name}.py" for name in names]
+
+
+PARTS = {
+    "faults": ("Faults under load", _files("redis_faults", "service_faults", "clock", "overload")),
+    "hostile": ("Hostile input", _files("hostile_files", "hostile_requests", "openapi")),
+    "others": (
+        "Crashes at every step, keys, leaks, forgetting",
+        [*_files("keys", "leaks", "privacy"), "tests/model_store/test_crash.py"],
+    ),
+}
+"""What is run together: a title, and the files of its tests."""
 COUNTS = ("reads", "failed", "wrong", "writes", "refused", "acknowledged", "lost")
 
 
-def run_tests() -> Iterator[dict[str, Any]]:
-    """The whole suite, slow tests included, with what the tests wrote down: once more after every part."""
+def run_part(files: Sequence[str]) -> dict[str, Any]:
+    """Tests of the suite, slow ones included, with what they wrote down."""
     began = time.monotonic()
-    result: dict[str, Any] = {"machine": machine(), "tests": 0, "failed_tests": 0, "skipped_tests": 0, "faults": []}
-    hostile = sorted(str(path.relative_to(ROOT)) for path in Path(__file__).parent.glob("test_hostile_*.py"))
-    under_load = [f"tests/reliability/test_{name}.py" for name in UNDER_LOAD]
-    others = [f"tests/reliability/test_{name}.py" for name in ("keys", "leaks", "privacy")]
-    for part in (
-        under_load,
-        [*hostile, "tests/reliability/test_openapi.py"],
-        [*others, "tests/model_store/test_crash.py"],
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            xml = Path(folder) / "results.xml"
-            command = [sys.executable, "-m", "pytest", "-q", *part, "-o", "junit_family=xunit1", f"--junitxml={xml}"]
-            subprocess.run(command, cwd=ROOT)
-            suite = ElementTree.parse(xml).getroot().find("testsuite")
-        assert suite is not None
-        written = [entry.get("value", "") for entry in suite.iter("property") if entry.get("name") == "fault"]
-        result["faults"] += [json.loads(value) for value in written]
-        result["tests"] += int(suite.get("tests", 0))
-        result["failed_tests"] += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        result["skipped_tests"] += int(suite.get("skipped", 0))
-        result["minutes"] = round((time.monotonic() - began) / 60, 1)
-        yield result
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder) / "results.xml"
+        command = [sys.executable, "-m", "pytest", "-q", *files, "-o", "junit_family=xunit1", f"--junitxml={xml}"]
+        subprocess.run(command, cwd=ROOT)
+        suite = ElementTree.parse(xml).getroot().find("testsuite")
+    assert suite is not None
+    written = [entry.get("value", "") for entry in suite.iter("property") if entry.get("name") == "fault"]
+    return {
+        "machine": machine(),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "tests": int(suite.get("tests", 0)),
+        "failed_tests": int(suite.get("failures", 0)) + int(suite.get("errors", 0)),
+        "skipped_tests": int(suite.get("skipped", 0)),
+        "faults": [json.loads(value) for value in written],
+    }
 
 
-def page(faults: dict[str, Any] | None, soak: dict[str, Any] | None) -> str:
+def page(parts: dict[str, dict[str, Any] | None], soak: dict[str, Any] | None) -> str:
     """The page, from the newest results."""
     lines = ["# Reliability, measured", "", "Written by `make reliability` and `make soak`; not edited by hand.", ""]
-    lines += ["## Faults", "", *(_faults(faults) if faults else ["Not run."])]
-    lines += ["", "## Soak", "", *(_soak(soak) if soak else ["Not run."])]
+    for name, result in parts.items():
+        lines += [f"## {PARTS[name][0]}", "", *(_part(result) if result else ["Not run."]), ""]
+    lines += ["## Soak", "", *(_soak(soak) if soak else ["Not run."])]
     return "\n".join(lines) + "\n"
 
 
-def _faults(result: dict[str, Any]) -> list[str]:
+def _part(result: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{_where(result['machine'])}. {result['tests']} tests in {result['minutes']} minutes, "
+        f"{result['failed_tests']} failed, {result['skipped_tests']} skipped."
+    ]
     live = [entry for entry in result["faults"] if "reads" in entry]
     made_up = [entry for entry in result["faults"] if "inputs" in entry]
+    if live:
+        lines += ["", *_faults(live)]
+    if made_up:
+        rows = [f"| {entry['fault']} | {entry['inputs']:,} | {entry['failed']} |" for entry in made_up]
+        lines += ["", "| hostile input | tried | failed |", "| --- | ---: | ---: |", *rows]
+    return lines
+
+
+def _faults(live: list[dict[str, Any]]) -> list[str]:
     total = {name: sum(entry.get(name, 0) for entry in live) for name in COUNTS}
     return [
-        f"{_where(result['machine'])}. {result['tests']} tests in {result['minutes']} minutes, "
-        f"{result['failed_tests']} failed, {result['skipped_tests']} skipped.",
-        "",
         f"{len(live)} faults under constant load, {total['reads']:,} reads: **{total['wrong']} wrong answers**, "
         f"{total['failed']} without an answer; {total['acknowledged']:,} events acknowledged, "
         f"**{total['lost']} lost**.",
@@ -79,13 +97,6 @@ def _faults(result: dict[str, Any]) -> list[str]:
             f"| {entry.get('lost', '')} | {entry.get('slowest_seconds', '')} |"
             for entry in live
         ),
-        "",
-        "Besides, without load: kill -9 before every step that export, promote, rollback and prune take on the disk "
-        "(`tests/model_store/test_crash.py`).",
-        "",
-        "| hostile input | tried | failed |",
-        "| --- | ---: | ---: |",
-        *(f"| {entry['fault']} | {entry['inputs']:,} | {entry['failed']} |" for entry in made_up),
     ]
 
 
@@ -132,14 +143,18 @@ def _where(about: dict[str, Any]) -> str:
 
 
 @click.command()
+@click.option(
+    "--part", "wanted", type=click.Choice(list(PARTS)), multiple=True, default=list(PARTS), help="Repeatable."
+)
 @click.option("--tests/--no-tests", default=True, help="Run the suite, or write the page from what was measured.")
-def main(tests: bool) -> None:
+def main(wanted: Sequence[str], tests: bool) -> None:
     """Run, keep, write."""
     failed = 0
-    for result in run_tests() if tests else ():
-        write_result("faults", result)
-        failed = result["failed_tests"]
-    PAGE.write_text(page(read_result("faults"), read_result("soak")))
+    for name in wanted if tests else ():
+        result = run_part(PARTS[name][1])
+        write_result(name, result)
+        failed += result["failed_tests"]
+    PAGE.write_text(page({name: read_result(name) for name in PARTS}, read_result("soak")))
     sys.exit(min(failed, 1))
 
 

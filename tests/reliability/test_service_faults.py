@@ -25,7 +25,7 @@ from tests.support.load import Load
 from tests.support.processes import workers_of
 from tests.support.service_client import started
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 WORKERS = 2
 _numbers = itertools.count()
 PUBLISHER = """
@@ -57,7 +57,7 @@ class Running:
     def everywhere(self, says: Callable[[Any], bool]) -> None:
         """Wait until `/readyz` of every worker says so."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not all(says(httpx.get(f"{self.address}/readyz", timeout=10).json()) for _ in range(10)):
+        while not all(says(httpx.get(f"{self.address}/readyz", timeout=30).json()) for _ in range(10)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
