@@ -23,7 +23,9 @@ from tests.support.tiny_dataset import tiny_dataset, write_dataset
 from tests.support.tiny_magnet import QUICK
 from training.cli import main
 from training.config import read_run_config
+from training.data.splits import split_dataset
 from training.models.magnet.config import MagnetConfig
+from training.models.magnet.material import hold_out
 from training.models.registry import RECIPES
 
 PROMISED = {
@@ -106,19 +108,20 @@ def test_metrics_have_the_promised_fields(ran: Ran) -> None:
     for part in ("valid", "test"):
         assert {f"{name}@{k}" for name in ("recall", "ndcg") for k in (5, 10, 20, 50)} <= metrics[part].keys()
         assert 0 < metrics[part]["recall@20"] <= 1
-    assert metrics["epochs"] == pytest.approx(metrics["training"]["steps"] / steps_per_epoch(ran), abs=0.01)
+    phases, (first, continued) = metrics["training"]["phases"], steps_per_epoch()
+    passes = phases["held-out-0"]["steps"] / first + phases["base-0"]["steps"] / continued
+    assert metrics["epochs"] == pytest.approx(passes, abs=0.01)
     assert metrics["seconds_per_epoch"] > 0
     assert metrics["peak_memory_mb"] > 50
     assert 0 < metrics["stage_switch_epoch"] < 100
     assert metrics["training"]["stage_switch_step"] >= QUICK["entropy"]["min_steps"]
 
 
-def steps_per_epoch(ran: Ran) -> int:
-    """Of the measured base, by hand: four fifths of the interactions or so are in train."""
-    dataset = tiny_dataset()
-    taken = np.bincount(dataset.interactions.user_row)
-    held_out = np.where(taken >= 3, 2 * np.maximum(1, taken // 10), 0)
-    return int(-(-(taken.sum() - held_out.sum()) // QUICK["base"]["batch_size"]))
+def steps_per_epoch() -> tuple[int, int]:
+    """Of the first base, which a share of the training positives is held out from, and of the continued one."""
+    train = split_dataset(tiny_dataset(), "random", seed=5).train
+    shortened, _ = hold_out(train, MagnetConfig.model_validate(QUICK).router.held_out, seed=5)
+    return tuple(-(-part.nnz // QUICK["base"]["batch_size"]) for part in (shortened, train))
 
 
 def test_the_run_directory_is_complete(ran: Ran, data: Path) -> None:
