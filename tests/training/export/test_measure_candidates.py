@@ -82,4 +82,5 @@ def test_a_factor_in_between_takes_the_depth_of_the_next_more_extreme_one() -> N
 def test_answers_are_drawn_from_these_depths(snapshot: Snapshot) -> None:
     served = ServedSnapshot(snapshot)
     assert served.depth_for({}) == MIN_DEPTH
-    assert served.depth_for({"visual": 2.0}) == MIN_DEPTH  # 4 · 1
+    assert served.depth_for({"textual": 2.0}) == MIN_DEPTH  # 4 · 1, for lack of a measurement
+    assert served.depth_for({"visual": 2.0}) == N_ITEMS  # as the manifest says
