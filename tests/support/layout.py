@@ -34,7 +34,7 @@ DESCRIBED = {
     "tests/e2e": "the whole road, from a dataset to an answer over HTTP",
     "tests/model_store": "the contract: format, store, scoring",
     "tests/reliability": "what the README promises when things break: faults under load, hostile input, privacy, soak",
-    "tests/RELIABILITY.md": "what was measured when things broke and over hours; written by `make reliability` and `make soak`",
+    "tests/RELIABILITY.md": "what was measured when things broke, and over hours",
     "tests/service": "the online side",
     "tests/support": "what several tests share, and the scripts behind make",
     "tests/training": "the offline side",
