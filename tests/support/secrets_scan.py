@@ -16,6 +16,8 @@ from detect_secrets.settings import default_settings
 from tests.support.layout import ROOT, tracked
 
 BASELINE = ".secrets.baseline"
+IN_PROSE = "Secret Keyword"
+"""A word such as "password" followed by something: in prose that says nothing."""
 
 
 def main() -> int:
@@ -33,6 +35,7 @@ def main() -> int:
     accepted = json.loads((ROOT / BASELINE).read_text())["results"]
     known = {(file, entry["hashed_secret"]) for file, entries in accepted.items() for entry in entries}
     new = [(file, secret) for file, secret in found if (file, secret.secret_hash) not in known]
+    new = [(file, secret) for file, secret in new if not (file.endswith(".md") and secret.type == IN_PROSE)]
     for file, secret in new:
         print(f"{file}:{secret.line_number}: looks like a secret ({secret.type})", file=sys.stderr)
     return min(len(new), 1)
