@@ -1,6 +1,7 @@
 """Looks through every committed file for what looks like a key or password: `make secrets`.
 
-What was looked at and found harmless stands in `.secrets.baseline`; `--accept` rewrites it with what is found now. Known finds are told by their hash, so moving a line changes nothing.
+What was looked at and found harmless stands in `.secrets.baseline`; `--accept` rewrites it with what is found now.
+Known finds are told by their hash, so moving a line changes nothing.
 """
 
 from __future__ import annotations
