@@ -25,8 +25,9 @@ UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured: requests per second, and milliseconds that half and 99 % of them took at most."""
+    """What wrk measured: how many requests, how many per second, milliseconds that half and 99 % took at most."""
 
+    count: int
     rate: float
     p50: float
     p99: float
@@ -46,8 +47,9 @@ def wrk(url: str, connections: int, seconds: int = 2, *, first_user: int | None 
     if "Non-2xx" in found:
         raise AssertionError(f"answers other than 200: {found}")
     (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", found)
+    (count,) = re.findall(r"(\d+) requests in", found)
     p50, p99 = (_milliseconds(found, share) for share in ("50%", "99%"))
-    return Load(float(rate), p50, p99)
+    return Load(int(count), float(rate), p50, p99)
 
 
 def has_wrk() -> bool:

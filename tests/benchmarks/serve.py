@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.generated import Size, snapshot, user_id
@@ -48,7 +48,9 @@ class Case:
     new_users: bool
     bare: Case | None = None
     keyed: bool = False
-    rates: list[float] | None = None
+    rates: list[float] = field(default_factory=list)
+    micros: list[float] = field(default_factory=list)
+    """Processor time per request, µs."""
 
     def ask(self, turn: int) -> None:
         """One round; users that this server has not been asked about yet, where they have to be new."""
@@ -56,14 +58,17 @@ class Case:
         first = turn * (BABY.users // ROUNDS) if self.new_users else None
         seconds = 1 if self.new_users else SECONDS
         url = self.server.address if self.new_users else self.server.address + AGAIN
+        before = self.server.processor_seconds()
         load = wrk(url, self.connections, seconds, first_user=first, key=key)
-        self.rates = [*(self.rates or []), load.rate]
+        self.rates.append(load.rate)
+        self.micros.append((self.server.processor_seconds() - before) / load.count * 1e6)
 
     def row(self) -> list[str]:
-        """Name, connections, rate, share of bare."""
-        assert self.rates is not None
-        share = spread(ratios(self.rates, self.bare.rates)) if self.bare is not None and self.bare.rates else "1"
-        return [self.name, str(self.connections), spread(self.rates, 0), share]
+        """Name, connections, rate, share of bare; processor time, and the share that this makes."""
+        shares = ["1", "1"]
+        if self.bare is not None:
+            shares = [spread(ratios(self.rates, self.bare.rates)), spread(ratios(self.bare.micros, self.micros))]
+        return [self.name, str(self.connections), spread(self.rates, 0), shares[0], spread(self.micros, 0), shares[1]]
 
 
 def run(folder: Path) -> None:
@@ -108,7 +113,7 @@ def run(folder: Path) -> None:
             for turn in range(ROUNDS):
                 for case in cases:
                     case.ask(turn)
-            rates = {case.name: case.rates or [0.0] for case in cases if case.connections == 16}
+            rates = {case.name: case.rates for case in cases if case.connections == 16}
             times = [
                 _paced("asked again", plain, lambda _: AGAIN, max(rates["asked again"]) / 2),
                 _paced("a new user each", fresh[1], _unasked, max(rates["a new user each"]) / 2),
@@ -144,7 +149,7 @@ def _tables(cases: list[Case], times: list[list[str]], size: int, longest: float
     return [
         Table(
             f"Requests per second of one worker ({about}), {ROUNDS} rounds",
-            ["what", "connections", "requests/s", "of bare ASGI"],
+            ["what", "connections", "requests/s", "of bare ASGI", "µs of processor time", "of bare ASGI by that"],
             [case.row() for case in cases],
         ),
         Table(

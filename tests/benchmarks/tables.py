@@ -70,7 +70,8 @@ def _origin(result: Result) -> str:
     ran = result.machine
     versions = ", ".join(f"{name} {ran[name]}" for name in ("python", "numpy", "faiss-cpu", "uvicorn") if name in ran)
     where = f"{ran['processor']}, {ran['cores']} cores, {ran['memory']}, {versions}"
-    return f"`make bench BENCH={result.name}` at {ran['commit']}, {result.finished[:10]}, {where}."
+    busy = f"load average before: {ran['load before']}"
+    return f"`make bench BENCH={result.name}` at {ran['commit']}, {result.finished[:10]}, {where}; {busy}."
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
