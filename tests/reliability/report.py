@@ -26,7 +26,8 @@ def _files(*names: str) -> list[str]:
 
 PARTS = {
     "faults": ("Faults under load", _files("redis_faults", "service_faults", "clock", "overload")),
-    "hostile": ("Hostile input", _files("hostile_files", "hostile_requests", "openapi")),
+    "hostile": ("Hostile input", _files("hostile_files", "hostile_requests")),
+    "openapi": ("Calls made up from the OpenAPI document", _files("openapi")),
     "others": (
         "Crashes at every step, keys, leaks, forgetting",
         [*_files("keys", "leaks", "privacy"), "tests/model_store/test_crash.py"],

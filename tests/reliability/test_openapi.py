@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,10 +36,10 @@ BEYOND_SCHEMAS = re.compile(
 """Rules about two fields at once, about the model that is served, or about bytes: OpenAPI has no words for them."""
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[FastAPI]:
     """The service with keys, a limit on rates, and a snapshot that can take new items."""
-    root = tmp_path_factory.mktemp("store")
+    root = tmp_path / "store"  # one per test: Schemathesis ends an application that it was given
     encoder = tiny_item_encoder(MODALITIES, FEATURE_WIDTH, width=8, n_experts=len(EXPERTS), residual_width=4)
     promoted(root, write_tiny_pair_snapshot(root, n_items=60, files={"item_encoder.onnx": encoder}))
     keys = {"api_keys": SecretStr("ordinary"), "admin_key": SecretStr("admin")}
@@ -47,7 +48,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
         yield app
 
 
-@pytest.mark.parametrize("examples", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_every_call_with_every_check(app: FastAPI, examples: int, record: Record) -> None:
     load_all_checks()
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=KEY)
