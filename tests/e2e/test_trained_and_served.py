@@ -112,9 +112,11 @@ def running(
     if request.param == "redis":
         redis.start()
         environment["MAGNET_REDIS_URL"] = redis.url
-    with on_a_port(own.store, workers=WORKERS, **environment) as address:
-        yield Running(address, own, environment)
-    redis.stop()
+    try:
+        with on_a_port(own.store, workers=WORKERS, **environment) as address:
+            yield Running(address, own, environment)
+    finally:
+        redis.stop()
 
 
 def test_the_trained_graphs_serve(running: Running) -> None:

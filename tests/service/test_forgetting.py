@@ -26,9 +26,11 @@ async def workers(
     if request.param == "redis":
         redis.start()
         settings["redis_url"] = redis.url
-    async with in_process(store_root, **settings) as first, in_process(store_root, **settings) as second:
-        yield first, second
-    redis.stop()
+    try:
+        async with in_process(store_root, **settings) as first, in_process(store_root, **settings) as second:
+            yield first, second
+    finally:
+        redis.stop()
 
 
 async def test_caches_of_every_worker_are_cleared(workers: tuple[ServiceClient, ServiceClient]) -> None:
