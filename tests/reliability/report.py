@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import click
 
-from tests.reliability.results import machine, read_result, write_result
+from tests.reliability.record import machine, read_result, write_result
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "tests" / "RELIABILITY.md"

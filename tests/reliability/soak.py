@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 import click
 import numpy as np
 
-from tests.reliability.results import machine, write_result
+from tests.reliability.record import machine, write_result
 from tests.support.crowd import ask_as_a_crowd
 from tests.support.exact import TOLERANCE, Exact
 from tests.support.processes import descriptors, private_bytes, workers_of
