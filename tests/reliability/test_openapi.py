@@ -29,11 +29,12 @@ from tests.support.tiny_snapshot import EXPERTS, FEATURE_WIDTH, MODALITIES, writ
 KEY = {"Authorization": "Bearer admin"}
 BEYOND_SCHEMAS = re.compile(
     r"""offset\ \+\ k\ is | steer:\ expected\ one\ of | steer\ names\ something\ twice | query\.at | \bat:
-    | query\.user:\ String\ should\ have | give\ either\ user\ or\ recommendation_id | expected\ a\ value\ with\ type\ 'rating'
+    | query\.user:\ String\ should\ have | give\ either\ user\ or\ recommendation_id
+    | expected\ a\ value\ with\ type\ 'rating'
     | features\b | image\b | \bby:\ expected | expected\ (an\ id|1\ to\ 512\ bytes|UTF-8)""",
     re.VERBOSE,
 )
-"""Rules about two fields at once, the model that is served, bytes, or a null in a query: OpenAPI has no words for them."""
+"""Rules about two fields at once, the served model, bytes, or a null in a query: OpenAPI has no words for them."""
 
 
 @pytest.fixture
