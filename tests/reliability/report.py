@@ -87,8 +87,8 @@ def _faults(live: list[dict[str, Any]]) -> list[str]:
         f"{len(live)} faults under constant load, {total['reads']:,} reads: **{total['wrong']} wrong answers**, "
         f"{total['failed']} without an answer; {total['acknowledged']:,} events acknowledged, "
         f"**{total['lost']} lost**.",
-        "Every answer was compared with NumPy's exact one for the snapshot it names. A read may fail only where it was "
-        "under way in a worker that was killed; a refused event is sent again.",
+        "Every answer but the overload's was compared with NumPy's exact one for the snapshot it names. A read may "
+        "fail only where it was under way in a worker that was killed; a refused event is sent again.",
         "",
         "| fault | reads | failed | wrong | events kept | refused meanwhile | lost | slowest read, s |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
