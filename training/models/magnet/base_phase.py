@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -48,12 +49,12 @@ class BasePhase(Phase[DualViewBase]):
         self.user_rows = np.repeat(np.arange(self.train.shape[0]), np.diff(self.train.indptr))
         self.steps_per_epoch = max(1, math.ceil(len(self.item_rows) / config.batch_size))
         self.valid, self.seen = valid, seen
+        self._drawn: tuple[int, NDArray[np.int64]] | None = None
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """One batch's losses; a function of the seed and the step alone."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.item_rows))
-        batch = order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
+        batch = self._order(epoch)[place * self.config.batch_size : (place + 1) * self.config.batch_size]
         users, items = self.user_rows[batch], self.item_rows[batch]
         negatives = rng.integers(0, self.train.shape[1], self.config.negatives)
         own = self.train[users][:, negatives].toarray() > 0
@@ -69,6 +70,12 @@ class BasePhase(Phase[DualViewBase]):
             torch.from_numpy(own).to(device),
             dropped,
         )
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The positives' order in an epoch, drawn once for all its steps."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = (epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.item_rows)))
+        return self._drawn[1]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
