@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
 CHUNK = 256
+FEW = 0.3
+"""Beyond this share of its rows, cutting a graph takes longer than its whole product."""
 
 
 class _Graph:
@@ -60,6 +63,21 @@ class Propagation:
         """`A X` for `x` (C, D)."""
         result: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
         return result
+
+
+class RowsOfProduct:
+    """Some rows of `A X`, as a batch needs them: of few rows the product of those alone, of many the whole."""
+
+    def __init__(self, graph: sparse.csr_array, device: torch.device | None = None) -> None:
+        self.graph, self._device = graph, device
+        self._whole: Propagation | None = None
+
+    def __call__(self, rows: NDArray[np.int64], x: Tensor) -> Tensor:
+        """Rows (n,) of `A X` for `x` (C, D): (n, D)."""
+        if len(rows) < FEW * self.graph.shape[0]:
+            return Propagation(self.graph[rows], self._device)(x)
+        self._whole = self._whole or Propagation(self.graph, self._device)
+        return self._whole(x)[torch.from_numpy(rows).to(x.device)]
 
 
 def _sorted(graph: sparse.csr_array | sparse.csc_array) -> sparse.csr_array:

@@ -82,7 +82,7 @@ class BasePhase(Phase[DualViewBase]):
         """Recall and NDCG at 20 over all users with a validation positive, full ranking."""
         views = self.module()
         users = nn.functional.normalize(
-            self.module.graphs.rows_of(self.train, np.arange(self.train.shape[0]), views.history), dim=1
+            self.module.graphs.history(np.arange(self.train.shape[0]), views.history), dim=1
         )
         items = nn.functional.normalize(views.candidate, dim=1)
         rows = np.flatnonzero(np.diff(self.valid.indptr)).astype(np.int64)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ from training.graph.content import centred_unit_rows
 from training.graph.normalise import row_normalise, symmetric_normalise
 from training.graph.pseudo_edges import pseudo_edges
 from training.models.magnet.config import BaseConfig, GraphConfig
-from training.models.propagation import Propagation
+from training.models.propagation import Propagation, RowsOfProduct
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,11 @@ class Graphs:
             )
             joined = symmetric_normalise(sparse.csr_array(train + self.rho * pseudo))
             self.augmented = (Propagation(joined, device), Propagation(sparse.csr_array(joined.T), device))
-        self.device = device
         # what an item without interactions is known by: its warm content neighbours
-        self.warm_neighbours = row_normalise(sparse.csr_array(self.content_graph * warm[None, :]))
+        self.warm_neighbours = RowsOfProduct(
+            row_normalise(sparse.csr_array(self.content_graph * warm[None, :])), device
+        )
+        self.history = RowsOfProduct(train, device)
 
     def step_original(self, x: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
         """One hop item → users → item over training edges."""
@@ -83,12 +84,6 @@ class Graphs:
             return self.augmented[1](self.augmented[0](x))
         original = self.step_original(x) if original is None else original
         return original if self.content is None else (1 - self.rho) * original + self.rho * self.content(x)
-
-    def rows_of(
-        self, graph: sparse.csr_array, rows: NDArray[np.int64], x: Float[Tensor, "I W"]
-    ) -> Float[Tensor, "n W"]:
-        """`n` rows of `graph · x`: a batch needs few of them."""
-        return Propagation(graph[rows], self.device)(x)
 
 
 class DualViewBase(nn.Module):
@@ -187,7 +182,7 @@ class DualViewBase(nn.Module):
             return fused
         scale = self.new_item.repeat_interleave(self.width, dim=1)  # (own | neighbours, DD)
         served = torch.cat([fused[:, : self.width], fused[:, self.width :] / norm], dim=1)
-        neighbours = self.graphs.rows_of(self.graphs.warm_neighbours, rows.cpu().numpy(), served)
+        neighbours = self.graphs.warm_neighbours(rows.cpu().numpy(), served)
         return fused.index_put((rows,), scale[0] * own[rows] + scale[1] * neighbours)
 
     def norms(self, fused: Float[Tensor, "I DD"]) -> Float[Tensor, "I 1"]:
@@ -233,7 +228,7 @@ class DualViewBase(nn.Module):
         """Sampled softmax over cosines, with the positive left out of the user's sum; InfoNCE between the views."""
         views = self(dropped)
         distinct, place = torch.unique(user_rows, return_inverse=True)
-        users = self.graphs.rows_of(self.graphs.train, distinct.cpu().numpy(), views.history)[place]
+        users = self.graphs.history(distinct.cpu().numpy(), views.history)[place]
         users = users - views.history[item_rows]
         users = nn.functional.normalize(users, dim=1)
         candidates = nn.functional.normalize(views.candidate, dim=1)

@@ -125,7 +125,7 @@ def test_parts_sum_to_the_candidate(graph: GraphConfig) -> None:
     assert parts.shape == (train.shape[1], 3, D)
     torch.testing.assert_close(parts.sum(dim=1), module().candidate.detach(), rtol=1e-5, atol=1e-5)
     # a cold item has no identity: what behaviour says of it comes from its warm neighbours alone
-    lonely = torch.from_numpy(np.asarray(module.graphs.warm_neighbours.sum(axis=1)).ravel() == 0)
+    lonely = torch.from_numpy(np.asarray(module.graphs.warm_neighbours.graph.sum(axis=1)).ravel() == 0)
     assert bool((parts[lonely & module.cold, 0] == 0).all())
     assert bool((parts[~module.cold].abs().sum(dim=2) > 0).any(dim=0).all())
 
@@ -143,7 +143,7 @@ def test_pseudo_edges_reach_the_augmented_view_and_are_no_positives() -> None:
     joined = module.graphs.augmented[0].forward_graph
     assert int((joined.weights > 0).sum()) > train.nnz
     assert module.graphs.train.nnz == train.nnz
-    users = module.graphs.rows_of(train, np.arange(train.shape[0]), torch.ones(train.shape[1], 1))[:, 0]
+    users = module.graphs.history(np.arange(train.shape[0]), torch.ones(train.shape[1], 1))[:, 0]
     np.testing.assert_array_equal(users.numpy(), np.diff(train.indptr))  # a history is what was taken, and that alone
 
 
