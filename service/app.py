@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Envelope, deployment=service.deployment, metrics=service.metrics if settings.metrics else None)
     if isinstance(service.tracing, OtlpTracing):
         app.add_middleware(RequestSpans, tracing=service.tracing)
+    # how FastAPI's manual extends the document; to a type checker a method is no attribute
     app.openapi = cache(lambda: document_of(app, settings))  # type: ignore[method-assign]
     return app
 

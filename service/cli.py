@@ -99,6 +99,7 @@ def export_events(given: dict[str, object], out: Path, store: Path | None) -> No
 
 def _settings(given: dict[str, object]) -> Settings:
     try:
+        # what a command line gives is checked by the call itself, which no checker can see
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, entry['loc'])) or 'settings'}: {entry['msg']}" for entry in error.errors()]

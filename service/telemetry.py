@@ -126,6 +126,7 @@ class Metrics:
             return generate_latest(self._registry)
         _forget_the_dead(Path(self._shared))
         registry = CollectorRegistry()
+        # prometheus_client leaves its multi-process part without types, here and below
         MultiProcessCollector(registry, path=self._shared)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 

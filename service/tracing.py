@@ -29,10 +29,12 @@ class Tracing(ABC):
     def span(self, name: str) -> AbstractContextManager[object]:
         """Times what is done inside, as a part of the request that this context belongs to."""
 
-    def start(self) -> None:  # noqa: B027
+    @abstractmethod
+    def start(self) -> None:
         """Begin to send spans."""
 
-    def close(self) -> None:  # noqa: B027
+    @abstractmethod
+    def close(self) -> None:
         """Send what is left; waits for the collector, so never on the event loop."""
 
 
@@ -42,6 +44,12 @@ class Untraced(Tracing):
     def span(self, name: str) -> AbstractContextManager[object]:
         """Costs nothing and does nothing."""
         return _NOTHING
+
+    def start(self) -> None:
+        """Nothing to send."""
+
+    def close(self) -> None:
+        """Nothing is left."""
 
 
 class OtlpTracing(Tracing):

@@ -139,7 +139,8 @@ def _seconds_per_step(phase: TriplesPhase, steps: int = STEPS) -> float:
     for step in range(steps):
         began = time.perf_counter()
         phase.optimiser.zero_grad()
-        torch.stack(list(phase.losses(step, np.random.default_rng(step)).values())).sum().backward()  # type: ignore[no-untyped-call]
+        loss = torch.stack(list(phase.losses(step, np.random.default_rng(step)).values())).sum()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's is without types
         phase.optimiser.step()
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)

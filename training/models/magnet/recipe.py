@@ -145,16 +145,19 @@ class MagnetRecipe(Recipe):
         outcomes: dict[str, Outcome],
     ) -> tuple[Mixture, EntropySchedule, dict[str, Any]]:
         """The mixture fitted on the evidence `before` the held-out positives; judged, and placed, on all `evidence`."""
-        rows = some_users(split.valid, np.random.default_rng([run.seed, 7]))
-        table = candidate_table(evidence, rows, split.valid, split.train, config.router.candidates)
-        mixture, schedule = self._mixture("router", before, dataset, config, run, held_out, split, outcomes)
+        count, rng = config.router.candidates, np.random.default_rng([run.seed, 7])
+        fitted_on = candidate_table(before, some_users(held_out, rng), held_out, before.interactions, count)
+        rows = some_users(split.valid, rng)
+        tables = fitted_on, candidate_table(before, rows, split.valid, split.train, count)
+        table = candidate_table(evidence, rows, split.valid, split.train, count)
+        mixture, schedule = self._mixture("router", before, tables, dataset, config, run, outcomes)
         factor, quality = best_factor(evidence, mixture, table)
         static = mean_quality(TableScores(evidence, mixture, table).static_quality())
         judged: dict[str, Any] = {"placement": "routed" if evidence.routed else "beside", "factor": factor}
         judged |= {"static": static, "mixture": quality}
         if config.item_item.placement == "auto" and evidence.item_item is not None and quality < (1 - DEAR) * static:
             apart, apart_before = replace(evidence, routed=False), replace(before, routed=False)
-            other = self._mixture("router-beside", apart_before, dataset, config, run, held_out, split, outcomes)
+            other = self._mixture("router-beside", apart_before, tables, dataset, config, run, outcomes)
             factor, judged["mixture_beside"] = best_factor(apart, other[0], table)
             if quality < (1 - DEAR) * judged["mixture_beside"]:
                 mixture, schedule = other
@@ -216,13 +219,14 @@ class MagnetRecipe(Recipe):
         self,
         name: str,
         evidence: Evidence,
+        tables: tuple[CandidateTable, CandidateTable],
         dataset: Dataset,
         config: MagnetConfig,
         run: Run,
-        held_out: sparse.csr_array,
-        split: Split,
         outcomes: dict[str, Outcome],
     ) -> tuple[Mixture, EntropySchedule]:
+        """A mixture fitted on the first table and chosen on the second."""
+        fitted_on, selected_on = tables
         settings = config.router
         generator = torch.Generator().manual_seed(run.seed)
         names = modalities(dataset)
@@ -248,13 +252,6 @@ class MagnetRecipe(Recipe):
             torch.nn.init.normal_(experts.delta, generator=generator)
         mixture = Mixture(experts, router)
         schedule = EntropySchedule(config.entropy, settings.steps)
-        rng = np.random.default_rng([run.seed, 7])
-        fitted_on = candidate_table(
-            evidence, some_users(held_out, rng), held_out, evidence.interactions, settings.candidates
-        )
-        selected_on = candidate_table(
-            evidence, some_users(split.valid, rng), split.valid, split.train, settings.candidates
-        )
         phase = RouterPhase(
             name, evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )

@@ -55,6 +55,8 @@ class Evidence:
         """The same with the item-item term's weight multiplied."""
         if self.item_item is None or factor == 1:
             return self
+        if factor == 0:
+            return replace(self, item_item=None, item_item_shares={})
         shares = {column: share * np.float32(factor) for column, share in self.item_item_shares.items()}
         term = replace(self.item_item, values=self.item_item.values * np.float32(factor))
         return replace(self, item_item=term, item_item_shares=shares)
