@@ -215,3 +215,12 @@ def test_every_parameter_gets_a_finite_gradient() -> None:
         assert parameter.grad is not None, name
         assert bool(parameter.grad.isfinite().all()), name
         assert float(parameter.grad.abs().sum()) > 0, name
+
+
+def test_a_continued_base_starts_from_the_other_without_what_that_never_showed() -> None:
+    module, _, _ = base_of()
+    other, _, _ = base_of()
+    assert bool(other.cold.any())
+    module.start_from(other)
+    assert not bool(module.identity[other.cold].any())
+    torch.testing.assert_close(module.identity[~other.cold], other.identity[~other.cold])
