@@ -20,6 +20,7 @@ from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.loop import Interrupted
 from training.fit.run import Run
+from training.models.magnet import recipe
 from training.models.magnet.blend import best_weight
 from training.models.magnet.candidates import candidate_table
 from training.models.magnet.entropy import EntropySchedule
@@ -27,6 +28,7 @@ from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.material import hold_out
 from training.models.magnet.recipe import MagnetRecipe
 from training.models.magnet.router_phase import RouterPhase
+from training.models.magnet.scored import Evidence
 from training.models.protocol import capped_histories
 
 
@@ -165,7 +167,8 @@ def test_options_fit_and_say_what_they_are(changed: dict[str, Any], tmp_path: Pa
     for model in (fit.fitted, fit.refitted):
         assert np.isfinite(model.score_block(np.arange(fit.dataset.n_users))).all()
     roles = [term.role for term in fit.refitted.terms()]
-    assert ("base" in roles) == (fit.config.item_item.enabled and fit.refitted.chosen.blend > 0)
+    beside = fit.config.item_item.enabled and fit.refitted.chosen.blend > 0 and not fit.refitted.evidence.routed
+    assert ("base" in roles) == beside
     assert fit.fitted.mixture.router.top_k == (fit.config.router.top_k or 3)
 
 
@@ -194,3 +197,21 @@ def test_the_served_model_has_seen_everything_and_the_measured_one_has_not(three
     state = torch.load(three.directory / "checkpoints" / "refit-0.pt", weights_only=True)
     grown = three.fitted.training_facts()["best_steps"][0] * seen / three.split.train.nnz
     assert state["step"] == round(grown)
+
+
+@pytest.mark.parametrize(("beside", "placement"), [(1.0, "beside"), (0.5, "routed")])
+def test_evidence_stands_where_it_ranks_better_with_the_weight_found_there(
+    beside: float, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(evidence: Evidence, *_: object) -> tuple[float, float]:
+        return (2.0, 1e-9) if evidence.routed else (4.0, 1e-9 * (1 + beside))
+
+    monkeypatch.setattr(recipe, "best_factor", judge)
+    monkeypatch.setattr(recipe, "choose_blend", lambda *_: 3.0)
+    monkeypatch.setattr(recipe, "DEAR", 0.4)
+    fit = fit_magnet(tiny_dataset(), tmp_path)
+    assert fit.fitted.training_facts()["mixture"]["placement"] == placement
+    assert fit.fitted.chosen.blend == (12.0 if placement == "beside" else 6.0)
+    for model in (fit.fitted, fit.refitted):
+        assert model.evidence.routed == (placement == "routed")
+        assert ("item-item" in {term.name for term in model.terms()}) == (placement == "beside")
