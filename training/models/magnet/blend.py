@@ -6,6 +6,7 @@ Axes: `U` users, `I` items.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 import numpy as np
 from scipy import sparse
@@ -32,7 +33,10 @@ def choose_closed_form(
     if not config.item_item.enabled or why_off(split.train.shape[1]):
         return None
     with run.bar("closed form", 1) as advance:
-        settings = choose(split.train, split.valid, content, seed=run.seed, device=run.device)
+        found = run.kept(
+            "closed-form", lambda: asdict(choose(split.train, split.valid, content, seed=run.seed, device=run.device))
+        )
+        settings = ClosedFormSettings(**found)
         advance(f"λ {settings.reg:.0f}")
     return settings
 
