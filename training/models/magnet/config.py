@@ -45,6 +45,8 @@ class BaseConfig(_Config):
     """Positives per step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's step size."""
+    average: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the moving average of the parameters, which is what is validated and kept; 0 for the last step's."""
     view_alignment: float = Field(default=0.1, ge=0)
     """Weight of InfoNCE between the two views of an item."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -93,6 +95,8 @@ class RouterConfig(_Config):
     """Users per step."""
     steps: int = Field(default=300, ge=10)
     """Optimiser steps; the second stage has always ramped before they end."""
+    average: float = Field(default=0.98, ge=0, lt=1)
+    """Decay of the moving average of the parameters, which is what is validated and kept; 0 for the last step's."""
     z_loss: float = Field(default=1e-4, ge=0)
     """Weight of the bound on the router's logits."""
 
@@ -129,9 +133,8 @@ class ItemItemConfig(_Config):
 
     enabled: bool = True
     """Add the item-item evidence."""
-    placement: Literal["auto", "routed", "beside"] = "auto"
-    """`routed`: experts read it with their streams; `beside`: a base term beside them; `auto`: routed, unless that
-    costs more than a hundredth of validation Recall and NDCG against `beside`."""
+    placement: Literal["routed", "beside"] = "routed"
+    """`routed`: experts read it with their streams; `beside`: a base term beside them."""
     neighbours: int = Field(default=200, ge=1)
     """Entries kept per row; dense data lose accuracy below."""
 

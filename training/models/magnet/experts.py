@@ -55,6 +55,10 @@ class StructuredExperts(nn.Module):
         self.item_map = nn.Parameter(torch.zeros(count, width, residual_width))
         self.dropout = nn.Dropout(dropout)
 
+    def learned(self) -> tuple[Tensor, ...]:
+        """What makes the experts other than their start: zero there."""
+        return self.delta, self.log_gain, self.item_map
+
     @property
     def mix(self) -> Float[Tensor, "E M"]:
         """`ω_e = softmax(log π_e + ½ tanh δ_e)`, δ tied inside a balanced pair; a zero of the template stays zero."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,8 +44,8 @@ from training.models.magnet.scored import Evidence, Mixture, gather_evidence
 from training.models.magnet.table_scores import TableScores
 from training.models.protocol import FittedModel, Recipe, capped_histories
 
-DEAR = 0.01
-"""A mixture that loses more than this share of validation quality by reading item-item evidence does not read it."""
+DEPARTURES = (1.0, 0.5, 0.25, 0.0)
+"""Shares of what experts and router learned, among which validation chooses; at 0 the mixture is the plain sum."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,10 @@ class MagnetRecipe(Recipe):
         base = aligned(frozen(phases), before.base)
         evidence, blend = self._evidence(base, split, content, closed_form, dataset, config, run)
 
-        mixture, schedule, judged = self._placed(before, evidence, dataset, config, run, held_out, split, outcomes)
-        evidence = replace(evidence, routed=judged["placement"] == "routed").weighted(judged["factor"])
+        mixture, schedule, judged = self._chosen_mixture(
+            before, evidence, dataset, config, run, held_out, split, outcomes
+        )
+        evidence = evidence.weighted(judged["factor"])
         blend *= judged["factor"]
         steps = tuple(outcomes[phase.name].best_step for phase in phases)
         modules = tuple(phase.module for phase in phases)
@@ -107,7 +110,6 @@ class MagnetRecipe(Recipe):
         evidence, _ = self._evidence(
             base, interactions, content, chosen.closed_form, dataset, config, run, blend=chosen.blend
         )
-        evidence = replace(evidence, routed=fitted.evidence.routed)
         about = fitted.training_facts()
         return FittedMagnet(evidence, chosen.mixture, modalities(dataset), chosen, config, about, dataset.features)
 
@@ -133,7 +135,7 @@ class MagnetRecipe(Recipe):
             base, histories, presence(dataset), term, blend, modalities(dataset), routed=routed
         ), blend
 
-    def _placed(
+    def _chosen_mixture(
         self,
         before: Evidence,
         evidence: Evidence,
@@ -143,25 +145,24 @@ class MagnetRecipe(Recipe):
         held_out: sparse.csr_array,
         split: Split,
         outcomes: dict[str, Outcome],
-    ) -> tuple[Mixture, EntropySchedule, dict[str, Any]]:
-        """The mixture fitted on the evidence `before` the held-out positives; judged, and placed, on all `evidence`."""
+    ) -> tuple[Mixture, EntropySchedule, dict[str, float]]:
+        """The mixture fitted on the evidence `before` the held-out positives, and how validation judges it on all.
+
+        Returns:
+            the mixture, its schedule, and what was judged: the share of what it learned that is kept (`departure`),
+            what the item-item term's weight is multiplied by (`factor`), and the quality of the plain sum (`static`)
+            and of the mixture (`mixture`), each the mean of Recall and NDCG at 20 among the candidates.
+
+        """
         count, rng = config.router.candidates, np.random.default_rng([run.seed, 7])
-        fitted_on = candidate_table(before, some_users(held_out, rng), held_out, before.interactions, count)
+        fitted_on = candidate_table(
+            before, some_users(held_out, rng), held_out, before.interactions, count, among=before.degree > 0
+        )
         rows = some_users(split.valid, rng)
-        tables = fitted_on, candidate_table(before, rows, split.valid, split.train, count)
+        selected_on = candidate_table(before, rows, split.valid, split.train, count)
+        mixture, schedule = self._mixture(before, (fitted_on, selected_on), dataset, config, run, outcomes)
         table = candidate_table(evidence, rows, split.valid, split.train, count)
-        mixture, schedule = self._mixture("router", before, tables, dataset, config, run, outcomes)
-        factor, quality = best_factor(evidence, mixture, table)
-        static = mean_quality(TableScores(evidence, mixture, table).static_quality())
-        judged: dict[str, Any] = {"placement": "routed" if evidence.routed else "beside", "factor": factor}
-        judged |= {"static": static, "mixture": quality}
-        if config.item_item.placement == "auto" and evidence.item_item is not None and quality < (1 - DEAR) * static:
-            apart, apart_before = replace(evidence, routed=False), replace(before, routed=False)
-            other = self._mixture("router-beside", apart_before, tables, dataset, config, run, outcomes)
-            factor, judged["mixture_beside"] = best_factor(apart, other[0], table)
-            if quality < (1 - DEAR) * judged["mixture_beside"]:
-                mixture, schedule = other
-                judged |= {"placement": "beside", "factor": factor}
+        mixture, judged = best_departure(evidence, mixture, table)
         return mixture, schedule, judged
 
     def _phase(
@@ -217,7 +218,6 @@ class MagnetRecipe(Recipe):
 
     def _mixture(
         self,
-        name: str,
         evidence: Evidence,
         tables: tuple[CandidateTable, CandidateTable],
         dataset: Dataset,
@@ -253,10 +253,10 @@ class MagnetRecipe(Recipe):
         mixture = Mixture(experts, router)
         schedule = EntropySchedule(config.entropy, settings.steps)
         phase = RouterPhase(
-            name, evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
+            "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )
         if len(experts.roles) > 1 and len(phase.usable):
-            outcomes[name] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
+            outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
         mixture.eval()
         return mixture, schedule
 
@@ -271,21 +271,21 @@ def mean_quality(figures: Mapping[str, float]) -> float:
     return (figures["recall@20"] + figures["ndcg@20"]) / 2
 
 
-def best_factor(evidence: Evidence, mixture: Mixture, table: CandidateTable) -> tuple[float, float]:
-    """What the item-item weight is to be multiplied by under this mixture, and the quality on `table` with it.
+def best_departure(evidence: Evidence, mixture: Mixture, table: CandidateTable) -> tuple[Mixture, dict[str, float]]:
+    """The mixture as far from the plain sum as ranks `table` best, each with the item-item weight that suits it.
 
-    The weight was chosen without a mixture; one that reads behaviour less than the sum does wants it larger.
+    What was learned on few held-out positives overshoots: a part of it is often better than all of it, or than none.
+    The item-item weight was chosen for the sum; a mixture that reads behaviour less wants it larger.
     """
-    if evidence.item_item is None:
-        return 1.0, mean_quality(TableScores(evidence, mixture, table).quality())
-    tried: dict[float, float] = {}
-
-    def quality(factor: float) -> float:
-        tried[factor] = mean_quality(TableScores(evidence, mixture, table, factor).quality())
-        return tried[factor]
-
-    best = best_weight(quality, first=1.0)
-    return best, tried[best]
+    chosen, judged = mixture, {"departure": 0.0, "factor": 1.0, "mixture": -np.inf}
+    for share in DEPARTURES:
+        candidate = mixture.departed(share)
+        scores = TableScores(evidence, candidate, table).by_weight()
+        quality = cache(lambda factor, scores=scores: mean_quality(scores.quality(factor)))
+        factor = 1.0 if evidence.item_item is None else best_weight(quality, first=1.0)
+        if quality(factor) > judged["mixture"]:
+            chosen, judged = candidate, {"departure": share, "factor": factor, "mixture": quality(factor)}
+    return chosen, judged | {"static": mean_quality(TableScores(evidence, mixture, table).static_quality())}
 
 
 def facts(
@@ -299,7 +299,7 @@ def facts(
     base = [outcome for name, outcome in outcomes.items() if name.startswith(("held-out-", "base-"))]
     epochs = sum(outcome.epochs for outcome in base)
     switched = None
-    router = [outcome for name, outcome in outcomes.items() if name.startswith("router")]
+    router = [outcome for name, outcome in outcomes.items() if name == "router"]
     if schedule.second_stage and router:
         switched = round(int(schedule.switch_step) / router[-1].steps_per_epoch, 2)
     return {

@@ -107,6 +107,11 @@ class PairRouter(nn.Module):
         if reads in {"item", "nothing"}:
             self.user.ignore()
 
+    def learned(self) -> tuple[Tensor, ...]:
+        """What makes the logits other than the prior: (near) zero at the start."""
+        functions = (self.user, self.item)
+        return self.pair_weights, *(f.w2 for f in functions), *(f.b2 for f in functions)
+
     def forward(
         self,
         user_logits: Float[Tensor, "B E"],

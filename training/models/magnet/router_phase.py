@@ -12,14 +12,17 @@ import torch
 from torch import Tensor
 
 from training.fit.loop import Phase
+from training.fit.losses import lambda_rank
 from training.fit.run import Run
 from training.models.magnet.candidates import CandidateTable
 from training.models.magnet.config import RouterConfig
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.router import Routing, RoutingStatistics, statistics
 from training.models.magnet.scored import Evidence, Mixture
-from training.models.magnet.table_scores import NEVER, TableScores
+from training.models.magnet.table_scores import TableScores
 
+DEPTH = 40
+"""Ranks that count in the loss: two pages."""
 SLOWEST = 0.05
 """Step sizes fall linearly to this share: the last steps average out the noise of small batches."""
 
@@ -30,12 +33,12 @@ class _Fitted(torch.nn.Module):
     def __init__(self, mixture: Mixture, schedule: EntropySchedule) -> None:
         super().__init__()
         self.mixture, self.schedule = mixture, schedule
-        # scores are compared by a softmax whose temperature is fitted too; it does not change any ranking
+        # how clear a preference a difference of scores is; it does not change any ranking
         self.log_sharpness = torch.nn.Parameter(torch.tensor(math.log(5.0)))
 
 
 class RouterPhase(Phase[_Fitted]):
-    """Cross-entropy of each held-out positive among its user's hard candidates, under the entropy schedule."""
+    """Held-out positives are ranked among their users' hard candidates, under the entropy schedule."""
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class RouterPhase(Phase[_Fitted]):
         run: Run,
     ) -> None:
         self.name, self.config, self.run = name, config, run
+        self.average = config.average
         self.mixture, self.schedule = mixture, schedule
         self.module = _Fitted(mixture, schedule)
         self.optimiser = torch.optim.AdamW(
@@ -81,11 +85,9 @@ class RouterPhase(Phase[_Fitted]):
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
         scores, routing = self.fitting.routed(rows, dense=not self.schedule.ramped)
         logits = scores * self.module.log_sharpness.exp()
-        positive = self.fitting.table.positive[rows]
-        # each positive against the candidates that are none
-        others = torch.logsumexp(logits.masked_fill(positive, NEVER), dim=1, keepdim=True)
-        each = torch.logaddexp(logits, others) - logits
-        ranking = each[positive].mean()
+        table = self.fitting.table
+        relevant = torch.from_numpy(table.held_out)[rows]
+        ranking = lambda_rank(logits, table.positive[rows], table.unseen[rows], relevant, depth=DEPTH)
         observed = statistics(routing.probabilities)
         was_second = self.schedule.second_stage
         self.schedule.observe(observed)

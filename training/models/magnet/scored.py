@@ -5,6 +5,7 @@ Axes: `n` users of a block, `C` candidates, `I` items, `E` experts, `M` modaliti
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -118,6 +119,18 @@ class Mixture(torch.nn.Module):
     def __init__(self, experts: StructuredExperts, router: PairRouter) -> None:
         super().__init__()
         self.experts, self.router = experts, router
+
+    @torch.no_grad()
+    def departed(self, share: float) -> Mixture:
+        """A copy that departs from its start, which scores like the plain sum, by a share of what was learned.
+
+        All that is scaled starts at zero (gates: the logits beside the dominant experts' head start; experts: mixes,
+        gains, the residuals' item side), so 0 is the start and 1 what was learned.
+        """
+        copied = copy.deepcopy(self)
+        for learned in (*copied.experts.learned(), *copied.router.learned()):
+            learned.mul_(share)
+        return copied
 
 
 @dataclass(frozen=True)

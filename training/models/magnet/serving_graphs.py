@@ -111,7 +111,7 @@ def _new_features(parts: Tensor) -> Tensor:
     pairs = list(combinations(range(parts.shape[1]), 2))
     agreement = [(units[:, a] * units[:, b]).sum(dim=1, keepdim=True) for a, b in pairs]
     zero = torch.zeros_like(norms[:, :1])
-    return torch.cat([zero, zero, zero + 1, norms, *agreement], dim=1)
+    return torch.cat([zero, zero, norms, *agreement], dim=1)
 
 
 def to_onnx(
