@@ -211,7 +211,12 @@ def test_the_average_is_validated_and_kept_while_steps_go_on_from_the_parameters
         average = kept * average + (1 - kept) * after
 
     seen: list[torch.Tensor] = []
-    phase = Quadratic(recall=lambda _: seen.append(phase.module.w.detach().clone()) or float(len(seen)))
+
+    def recall(validation: int) -> float:
+        seen.append(phase.module.w.detach().clone())
+        return float(validation)
+
+    phase = Quadratic(recall=recall)
     phase.average = decay
     fitted(phase, Run(tmp_path / "averaged", seed=1), max_steps=30)
     torch.testing.assert_close(seen[-1], average)
