@@ -1,4 +1,4 @@
-"""Blocks of users, in as many threads as torch has: the libraries below let go of the interpreter while they compute."""
+"""Blocks of users, in as many threads as torch has: NumPy, SciPy and torch let go of the interpreter meanwhile."""
 
 from __future__ import annotations
 

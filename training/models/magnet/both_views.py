@@ -28,15 +28,11 @@ class Steps(Protocol):
     ) -> Float[Tensor, "I W"]:
         """One hop in the augmented view; `original` is `step_original(x)` where it is known."""
 
-    def step_both(
-        self, original: Float[Tensor, "I W"], augmented: Float[Tensor, "I W"]
-    ) -> Float[Tensor, "I W"]:
+    def step_both(self, original: Float[Tensor, "I W"], augmented: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
         """The sum of a hop of `original` in its view and of `augmented` in its own."""
 
 
-def both_views(
-    x: Float[Tensor, "I W"], steps: Steps, layers: int
-) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:
+def both_views(x: Float[Tensor, "I W"], steps: Steps, layers: int) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:
     """The mean over `layers` hops, and none, in the original and in the augmented view; linear in `x`."""
     original, augmented = _BothViews.apply(x, steps, layers)  # type: ignore[no-untyped-call]
     return original, augmented

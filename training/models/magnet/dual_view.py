@@ -86,9 +86,7 @@ class Graphs:
         original = self.step_original(x) if original is None else original
         return original if self.content is None else torch.lerp(original, self.content(x), self.rho)
 
-    def step_both(
-        self, original: Float[Tensor, "I W"], augmented: Float[Tensor, "I W"]
-    ) -> Float[Tensor, "I W"]:
+    def step_both(self, original: Float[Tensor, "I W"], augmented: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
         """`step_original(original) + step_augmented(augmented)`, over the training edges once where both use them."""
         if self.augmented is not None:
             return self.step_original(original) + self.step_augmented(augmented)
@@ -240,7 +238,7 @@ class DualViewBase(nn.Module):
         users = users - views.history[item_rows]
         users = nn.functional.normalize(users, dim=1) / self.config.temperature
         candidates = nn.functional.normalize(views.candidate[torch.cat([item_rows, negatives])], dim=1)
-        own, others = candidates.split([len(item_rows), len(negatives)])
+        own, others = candidates[: len(item_rows)], candidates[len(item_rows) :]
         positive = (users * own).sum(1)
         rest = torch.logsumexp((users @ others.T).masked_fill_(own_negatives, -1e9), dim=1)
         parts = {"softmax": nn.functional.softplus(rest - positive).mean()}
