@@ -63,7 +63,7 @@ def candidate_table(
     for start in range(0, len(user_rows), block):
         rows = user_rows[start : start + block]
         term = evidence.item_item_scores(rows)
-        static = evidence.users[rows] @ evidence.base.candidates.T + term.sum(axis=2)
+        static = evidence.users[rows] @ evidence.base.candidates.T + term.sum(axis=1)
         static[seen[rows].toarray() > 0] = -np.inf
         if among is not None:
             static[:, ~among] = -np.inf
