@@ -71,6 +71,11 @@ class StructuredExperts(nn.Module):
         return self.template.shape[1] * torch.exp(GAIN_FREEDOM * torch.tanh(self.log_gain))
 
     @property
+    def weights(self) -> Float[Tensor, "E M"]:
+        """`κ_e ω_em`: what each expert's linear term weighs each modality's score by."""
+        return self.gain[:, None] * self.mix
+
+    @property
     def scale(self) -> Float[Tensor, " E"]:
         """`η_e` in (0, 1), shared out over the residual's width."""
         return torch.sigmoid(self.scale_logit) / math.sqrt(self.user_map.shape[2])

@@ -256,7 +256,7 @@ class _Users:
         typical = reader.typical(users).transpose(0, 1)  # (M, n, D)
         self._level = torch.einsum("mnd,nd->mn", typical, users)[:, :, None]
         self._three_spreads = 3 * reader.spread(users).T[:, :, None]
-        self._mix = experts.gain[:, None] * experts.mix
+        self._mix = experts.weights
         self._removed = []
         for expert, removed in enumerate(experts.removes.tolist()):
             if removed >= 0:  # what the experts that remove a modality take off: (n, D) and its level (n, 1)

@@ -31,52 +31,45 @@ class TableScores:
         self._user_features = torch.from_numpy(evidence.user_features)
         self._item_features = torch.from_numpy(evidence.item_features)
 
-    def routed(
-        self, rows: Int[Tensor, " n"], *, dense: bool = False, weight: float = 1.0
-    ) -> tuple[Float[Tensor, "n C"], Routing]:
-        """The mixture's scores, and how it routed; seen items score `NEVER`; `weight` multiplies item-item evidence."""
-        table, experts, router = self.table, self.mixture.experts, self.mixture.router
-        user_rows, items = torch.from_numpy(table.user_rows)[rows], table.items[rows]
-        read, level = table.reading.part_scores[rows], table.reading.level[rows]
-        evidence, evidence_level = self._evidence(rows, weight)
-        if self._routed:
-            read, level = read + evidence, level + evidence_level
-        else:
-            level = level + evidence.sum(dim=-1) + evidence_level
-        scores = experts(
-            read,
-            table.reading.predicted[rows],
-            experts.user_residuals(self._users[user_rows]),
-            experts.item_residuals(self._parts)[items],
-        )
-        routing: Routing = router(
-            router.user(self._user_features[user_rows]),
-            router.item(self._item_features)[items],
-            table.reading.cues[rows],
-            dense=dense,
-        )
-        total = (routing.gates * scores).sum(dim=-1) + level
-        return total.masked_fill(~table.unseen[rows], NEVER), routing
+    def routed(self, rows: Int[Tensor, " n"], *, dense: bool = False) -> tuple[Float[Tensor, "n C"], Routing]:
+        """The mixture's scores, and how it routed; seen items score `NEVER`."""
+        without, more, routing = self._mixed(rows, dense)
+        return (without + more).masked_fill(~self.table.unseen[rows], NEVER), routing
 
     def static(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n C"]:
         """The scores without a mixture: the sum of what there is to read."""
-        reading, (evidence, level) = self.table.reading, self._evidence(rows, 1.0)
-        total = (reading.part_scores[rows] + evidence).sum(dim=-1) + reading.level[rows] + level
-        return total.masked_fill(~self.table.unseen[rows], NEVER)
-
-    def _evidence(self, rows: Int[Tensor, " n"], weight: float) -> tuple[Float[Tensor, "n C M"], Float[Tensor, "n 1"]]:
         reading = self.table.reading
-        return weight * reading.evidence[rows], weight * reading.evidence_level[rows]
+        read = reading.part_scores[rows] + reading.evidence[rows]
+        total = read.sum(dim=-1) + reading.level[rows] + reading.evidence_level[rows]
+        return total.masked_fill(~self.table.unseen[rows], NEVER)
 
     @torch.no_grad()
     def by_weight(self) -> ScoresByWeight:
         """All scores for any weight of the item-item term: the router does not read it, experts are linear in it."""
-        without, more = [], []
-        for rows in _blocks(len(self.table.user_rows)):
-            at_0, at_1 = (self.routed(rows, weight=weight)[0] for weight in (0.0, 1.0))
-            without.append(at_0)
-            more.append(at_1 - at_0)
-        return ScoresByWeight(torch.cat(without), torch.cat(more), self.table)
+        blocks = [self._mixed(rows, dense=False)[:2] for rows in _blocks(len(self.table.user_rows))]
+        without, more = (torch.cat(column) for column in zip(*blocks, strict=True))
+        return ScoresByWeight(without.masked_fill(~self.table.unseen, NEVER), more, self.table)
+
+    def _mixed(self, rows: Tensor, dense: bool) -> tuple[Tensor, Tensor, Routing]:
+        """(n, C) twice: the mixture without item-item evidence, and what that adds; and the routing of both."""
+        table, reading, experts, router = self.table, self.table.reading, self.mixture.experts, self.mixture.router
+        user_rows, items = torch.from_numpy(table.user_rows)[rows], table.items[rows]
+        routing: Routing = router(
+            router.user(self._user_features[user_rows]),
+            router.item(self._item_features)[items],
+            reading.cues[rows],
+            dense=dense,
+        )
+        scores = experts(
+            reading.part_scores[rows],
+            reading.predicted[rows],
+            experts.user_residuals(self._users[user_rows]),
+            experts.item_residuals(self._parts)[items],
+        )
+        without = (routing.gates * scores).sum(dim=-1) + reading.level[rows]
+        evidence = reading.evidence[rows]
+        read = (routing.gates @ experts.weights * evidence) if self._routed else evidence
+        return without, read.sum(dim=-1) + reading.evidence_level[rows], routing
 
     def quality(self) -> dict[str, float]:
         """Recall and NDCG at 20 among the candidates; positives out of reach count as missed."""
