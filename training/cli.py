@@ -147,7 +147,7 @@ def run(
         check_unchanged(config, config_file, overrides, given)
     else:
         config = put_together(config_file, overrides, given)
-    _walk(config, directory, store, resume=begun, publish=publish, promote=promote)
+    _walk(config, directory, store, resume=resume, publish=publish, promote=promote)
 
 
 @main.command()

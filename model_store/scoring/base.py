@@ -121,6 +121,13 @@ class PairScores:
         total: F64 = self.contributions.sum(axis=1)
         return total
 
+    def beside(self, evidence: SparseScores) -> PairScores:
+        """The same after one more term, without a gate: the item-item evidence."""
+        amounts = np.concatenate([evidence.at(self.item_rows)[:, None, :], self.amounts], axis=1)
+        no_gate = np.full((len(self.item_rows), 1), np.nan, np.float32)
+        weights = np.concatenate([no_gate, self.weights], axis=1)
+        return PairScores(self.item_rows, amounts.sum(axis=2), weights, amounts)
+
 
 @dataclass(frozen=True)
 class Because:

@@ -175,11 +175,8 @@ class PairScorer(Scorer):
         amounts, part_scores = self._expert_amounts(state, reading, parts, item_rows)
         gates = self.gate(state, item_rows, part_scores, reading.deviation)
         routed = gates[:, :, None] * amounts
-        weights = gates.astype(np.float32)
-        if self._beside:
-            routed = np.concatenate([state.item_item.at(item_rows)[:, None, :], routed], axis=1)
-            weights = np.concatenate([np.full((len(item_rows), 1), np.nan, np.float32), weights], axis=1)
-        return PairScores(item_rows, routed.sum(axis=2), weights, routed)
+        experts = PairScores(item_rows, routed.sum(axis=2), gates.astype(np.float32), routed)
+        return experts.beside(state.item_item) if self._beside else experts
 
     def _read(self, vector: F32) -> _Reading:
         """Everything that scoring reads of a user, by one product with all maps."""

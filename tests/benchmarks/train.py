@@ -32,8 +32,9 @@ from training.fit.negatives import NegativeSampler
 from training.fit.run import Run
 from training.models.bpr import BprRecipe
 from training.models.embedding.config import EmbeddingConfig
+from training.models.embedding.material import Material
 from training.models.embedding.phase import TriplesPhase
-from training.models.embedding.recipe import EmbeddingRecipe, Material, seeded
+from training.models.embedding.recipe import EmbeddingRecipe, seeded
 from training.models.light_gcn import LightGcnConfig, LightGcnRecipe
 from training.models.magnet.scored import MagnetScorer
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.models.item_item import EvidenceConfig
+
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -128,15 +130,13 @@ class EntropyConfig(_Config):
     """Decay of the moving averages."""
 
 
-class ItemItemConfig(_Config):
+class ItemItemConfig(EvidenceConfig):
     """The closed-form item-item evidence: ours, not MAGNET's."""
 
     enabled: bool = True
     """Add the item-item evidence."""
     placement: Literal["routed", "beside"] = "routed"
     """`routed`: experts read it with their streams; `beside`: a base term beside them."""
-    neighbours: int = Field(default=200, ge=1)
-    """Entries kept per row; dense data lose accuracy below."""
 
 
 class MagnetConfig(_Config):

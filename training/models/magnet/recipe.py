@@ -25,10 +25,10 @@ from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.fit.loop import Outcome, run_phase
 from training.fit.run import Run
+from training.models.blend import best_weight, choose_blend, choose_closed_form, item_item
 from training.models.closed_form import ClosedFormSettings
 from training.models.item_item import ItemItem
 from training.models.magnet.base_phase import BasePhase
-from training.models.magnet.blend import best_weight, choose_blend, choose_closed_form, item_item
 from training.models.magnet.candidates import CandidateTable, candidate_table
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.dual_view import DualViewBase, Graphs
@@ -74,7 +74,7 @@ class MagnetRecipe(Recipe):
         base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
         rest = replace(split, train=base_train, train_order=None)
         without = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
-        closed_form = choose_closed_form(split, content, config, run)
+        closed_form = choose_closed_form(split, content, config.item_item, run)
         before, _ = self._evidence(frozen(without), rest, content, closed_form, dataset, config, run)
 
         phases = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=without)
@@ -126,10 +126,11 @@ class MagnetRecipe(Recipe):
         blend: float | None = None,
     ) -> tuple[Evidence, float]:
         """What there is to read for users with the histories of `split.train`, and the item-item term's weight."""
-        term = item_item(split.train, content, closed_form, config, run)
+        term = item_item(split.train, content, closed_form, config.item_item, run)
         histories = capped_histories(split, config.history_cap)
         if blend is None:
-            blend = choose_blend(base, histories, term, split)
+            users = base.users(histories)
+            blend = choose_blend(lambda block: users[block] @ base.candidates.T, histories, term, split)
         routed = config.item_item.placement != "beside"
         return gather_evidence(
             base, histories, presence(dataset), term, blend, modalities(dataset), routed=routed

@@ -21,8 +21,8 @@ from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.loop import Interrupted
 from training.fit.run import Run
+from training.models.blend import best_weight
 from training.models.magnet import recipe
-from training.models.magnet.blend import best_weight
 from training.models.magnet.candidates import candidate_table
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
