@@ -188,7 +188,7 @@ def _walk(config: RunConfig, directory: Path, store: Path, *, resume: bool, publ
             started = time.monotonic()
             fitted = pipeline.fit(prepared, run)
             seconds = time.monotonic() - started
-            parts = pipeline.evaluation(prepared, fitted)
+            parts = pipeline.evaluation(prepared, fitted, run)
             metrics = pipeline.write_metrics(run, prepared, fitted, parts, seconds=seconds)
             snapshot = pipeline.export(config, prepared, fitted, metrics, run, store) if publish else None
         if snapshot and promote:
