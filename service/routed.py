@@ -103,6 +103,12 @@ class RoutedUsers:
             for key in [key for key in self._kept if key.user_id == user_id]:
                 self.bytes -= self._kept.pop(key).bytes
 
+    def keep_only(self, snapshot_id: str | None) -> None:
+        """Let go of what was made from any other snapshot: it would keep that one in memory, index and all."""
+        with self._lock:
+            for key in [key for key in self._kept if key.snapshot_id != snapshot_id]:
+                self.bytes -= self._kept.pop(key).bytes
+
     def _of(self, view: View, asker: Asker) -> Routed | None:
         """The entry of this very asker; None where it has left, or where `view` is not the one it was made for."""
         key = asker.routed

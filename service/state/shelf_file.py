@@ -19,6 +19,7 @@ CLEAN_SECONDS = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS kept (id TEXT PRIMARY KEY, user TEXT, expires REAL NOT NULL, answer BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS by_expiry ON kept (expires);
+CREATE INDEX IF NOT EXISTS by_user ON kept (user);
 """
 KEEP = "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)"
 FORGET = "DELETE FROM kept WHERE user = ?"
