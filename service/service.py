@@ -46,7 +46,7 @@ class Service:
         self.picture_turn = asyncio.Semaphore(1)
         """One picture at a time: 50 million pixels take hundreds of megabytes while they are decoded."""
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
-        self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
+        self.watcher = Watcher(self.deployment, self.catalogue.prepare, self._swapped, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
         self.ahead = Ahead(self.workbench, self.metrics, int(settings.ahead_memory_mb * 2**20))
         self.recommender = Recommender(
@@ -111,6 +111,11 @@ class Service:
         """Take down whatever this worker keeps of a user in memory."""
         self.recommender.forget(user_id)
         self.prepared.forget(user_id)
+
+    def _swapped(self) -> None:
+        """Only the snapshot before is still asked for, by pages that name it; the new one was loaded afresh."""
+        previous = self.deployment.previous
+        self.recommender.routed.keep_only(previous.id if previous is not None else None)
 
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""

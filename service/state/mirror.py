@@ -6,17 +6,16 @@ Every worker follows the store's changes several times a second; what it changed
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from model_store.events import Event
 from service.errors import StateUnavailable
 from service.state.protocol import Changes, LiveItem, StateStore, UserEvents
+from service.state.recent import RecentUsers
 
 log = logging.getLogger("magnet.state")
 T = TypeVar("T")
-USERS_KEPT = 100_000
 
 
 class Mirror:
@@ -24,7 +23,7 @@ class Mirror:
 
     def __init__(self, store: StateStore) -> None:
         self.store = store
-        self._users: OrderedDict[str, UserEvents] = OrderedDict()
+        self._users = RecentUsers()
         self._generation = 0
         self._version = 0
         self._started = False
@@ -80,9 +79,7 @@ class Mirror:
             self._failed(error)
             return self._tombstone(user_id, error)
         if generation == self._generation:  # else a change came in while the store was read, perhaps this user's
-            self._users[user_id] = found
-            while len(self._users) > USERS_KEPT:
-                self._users.popitem(last=False)
+            self._users.put(user_id, found)
         return found
 
     async def append(self, events: Sequence[Event]) -> int:
