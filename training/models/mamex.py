@@ -57,8 +57,9 @@ class MamexConfig(EmbeddingConfig):
     """Weight of the divergences that keep all experts and modalities in use."""
     cold_negatives: bool = False
     """Draw items without interactions as negatives too."""
-    chosen_among: Literal["cold", "all"] = "cold"
-    """Which items validation ranks where the split holds items out: those alone, as the public code does, or all."""
+    chosen_among: Literal["cold", "all"] = "all"
+    """Which items validation ranks to choose the epoch where the split holds items out: all, as for every other model, or
+    those alone, as the public code does."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class MamexRecipe(EmbeddingRecipe):
         return None if config.cold_negatives else warm_items(split)
 
     def validated_among(self, split: Split, config: MamexConfig) -> NDArray[np.bool_] | None:
-        """The cold items where some are in validation, unless all are asked for."""
+        """The cold items where they are asked for and some are in validation."""
         held_out = split.cold_items[split.valid.indices].any()
         return ~warm_items(split) if config.chosen_among == "cold" and held_out else None
 

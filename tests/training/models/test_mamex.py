@@ -88,14 +88,15 @@ def test_negatives_are_warm_unless_asked_otherwise(material: Material) -> None:
     assert MamexRecipe().allowed_negatives(material.split, MamexConfig(cold_negatives=True)) is None
 
 
-def test_the_epoch_is_chosen_among_cold_items_where_the_split_holds_some_out(tmp_path: Path) -> None:
+def test_the_epoch_may_be_chosen_among_cold_items_where_the_split_holds_some_out(tmp_path: Path) -> None:
     dataset = tiny_dataset(n_users=90, n_items=200)
     split, recipe = split_dataset(dataset, "cold-items", seed=0), MamexRecipe()
-    among = recipe.validated_among(split, CONFIG)
+    config = MamexConfig(embedding_size=4, max_epochs=2, chosen_among="cold")
+    among = recipe.validated_among(split, config)
     np.testing.assert_array_equal(among, split.train.toarray().sum(axis=0) == 0)
-    assert recipe.validated_among(split, MamexConfig(chosen_among="all")) is None
-    assert recipe.validated_among(split_dataset(dataset, "random", seed=0), CONFIG) is None
-    fitted = recipe.fit(dataset, split, MamexConfig(embedding_size=4, max_epochs=2), Run(tmp_path))
+    assert recipe.validated_among(split, MamexConfig()) is None
+    assert recipe.validated_among(split_dataset(dataset, "random", seed=0), config) is None
+    fitted = recipe.fit(dataset, split, config, Run(tmp_path))
     logged = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     best = max(logged, key=lambda entry: float(entry["valid/recall@20"]))
     found = evaluate(fitted.score_block, split, "valid").strata[AMONG_COLD].means()
