@@ -58,7 +58,7 @@ class MamexConfig(EmbeddingConfig):
     cold_negatives: bool = False
     """Draw items without interactions as negatives too."""
     chosen_among: Literal["cold", "all"] = "all"
-    """Which items validation ranks to choose the epoch where the split holds items out: all, as for every other model, or
+    """Which items validation ranks to choose the epoch where the split holds items out: all, as for other models, or
     those alone, as the public code does."""
 
 
