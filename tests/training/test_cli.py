@@ -255,9 +255,9 @@ def test_the_test_may_know_the_validation_part(data: Path, tmp_path: Path) -> No
     split = split_dataset(dataset, "leave-last", seed=3)
     recipe = RECIPES["lightgcn"]
     config = recipe.config_type.model_validate({"embedding_size": 8, "max_epochs": 3})
-    run = Run(tmp_path / "again", seed=3)
+    third = Run(tmp_path / "again", seed=3)
     again = recipe.refit(
-        recipe.fit(dataset, split, config, run), dataset, with_valid_in_train(dataset, split), config, run
+        recipe.fit(dataset, split, config, third), dataset, with_valid_in_train(dataset, split), config, third
     )
     seen = replace(split, train=sparse.csr_array(split.train + split.valid))
     assert after["test"]["ndcg@20"] == pytest.approx(evaluate(again.score_block, seen, "test").means()["ndcg@20"])

@@ -41,7 +41,7 @@ def lambda_rank(
     *,
     depth: int,
 ) -> Float[Tensor, ""]:
-    """`Σ |ΔNDCG_ij| log(1 + exp(s_j − s_i))` over positives i and other candidates j, per user.
+    """The mean of `log(1 + exp(s_j − s_i))` over positives i and other candidates j, weighted by `|ΔNDCG_ij|`.
 
     ΔNDCG is what the NDCG of the first `depth` ranks would change by if the two swapped places (Burges 2010, "From
     RankNet to LambdaRank to LambdaMART", section 4). So a pair counts as much as it matters to the top of the list;
@@ -64,4 +64,4 @@ def lambda_rank(
         delta = (gain[user, item, None] - gain[user]).abs() / ideal[user, None]
         delta = delta.masked_fill(positive[user] | ~candidate[user], 0.0)
     ahead = scores[user] - scores[user, item, None]
-    return (functional.softplus(ahead) * delta).sum() / len(scores)
+    return (functional.softplus(ahead) * delta).sum() / delta.sum().clamp_min(1e-12)

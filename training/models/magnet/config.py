@@ -87,10 +87,8 @@ class RouterConfig(_Config):
     """Share of training positives that the base does not see, on which the router is fitted."""
     candidates: int = Field(default=300, ge=10)
     """Hard candidates per user in the router's loss."""
-    learning_rate: float = Field(default=1e-2, gt=0)
-    """Adam's step size for the router."""
-    expert_learning_rate: float = Field(default=1e-3, gt=0)
-    """Adam's step size for the experts."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Adam's step size."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Decoupled weight decay of router and experts, towards the static mixture that they start from."""
     batch_users: int = Field(default=128, ge=1)
@@ -106,9 +104,9 @@ class RouterConfig(_Config):
 class EntropyConfig(_Config):
     """The progressive, entropy-triggered schedule."""
 
-    coverage: float = Field(default=0.1, ge=0)
+    coverage: float = Field(default=0.03, ge=0)
     """Weight of the first stage's pressure towards using all experts."""
-    specialisation: float = Field(default=0.01, ge=0)
+    specialisation: float = Field(default=0.003, ge=0)
     """Weight of the second stage's pressure towards decided pairs."""
     load_threshold: float = Field(default=0.9, gt=0, le=1)
     """The trigger needs at least this entropy of the experts' load."""

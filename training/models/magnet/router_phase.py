@@ -30,11 +30,11 @@ SLOWEST = 0.05
 class _Fitted(torch.nn.Module):
     """What a checkpoint of this phase holds."""
 
-    def __init__(self, mixture: Mixture, schedule: EntropySchedule) -> None:
+    def __init__(self, mixture: Mixture, schedule: EntropySchedule, spread: float) -> None:
         super().__init__()
         self.mixture, self.schedule = mixture, schedule
-        # how clear a preference a difference of scores is; it does not change any ranking
-        self.log_sharpness = torch.nn.Parameter(torch.tensor(math.log(5.0)))
+        # how clear a preference a difference of scores is: at first one of candidates' spread; it changes no ranking
+        self.log_sharpness = torch.nn.Parameter(torch.tensor(-math.log(spread)))
 
 
 class RouterPhase(Phase[_Fitted]):
@@ -55,35 +55,29 @@ class RouterPhase(Phase[_Fitted]):
         self.name, self.config, self.run = name, config, run
         self.average = config.average
         self.mixture, self.schedule = mixture, schedule
-        self.module = _Fitted(mixture, schedule)
+        self.fitting = TableScores(evidence, mixture, fitted_on)
+        self.selecting = TableScores(evidence, mixture, selected_on)
+        self.module = _Fitted(mixture, schedule, self.fitting.spread())
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": list(mixture.router.parameters()), "weight_decay": config.weight_decay},
-                {
-                    "params": list(mixture.experts.parameters()),
-                    "weight_decay": config.weight_decay,
-                    "lr": config.expert_learning_rate,
-                },
+                {"params": list(mixture.parameters()), "weight_decay": config.weight_decay},
                 {"params": [self.module.log_sharpness], "weight_decay": 0.0},
             ],
             lr=config.learning_rate,
         )
-        self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
-        self.fitting = TableScores(evidence, mixture, fitted_on)
-        self.selecting = TableScores(evidence, mixture, selected_on)
 
     def selectable(self, step: int) -> bool:
-        """Only states of the fully ramped second stage may be chosen: those before route densely."""
+        """Only states of the fully ramped second stage may be chosen: before, experts have not specialised."""
         return self.schedule.ramped
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Ranking loss, the schedule's pressure, and the bound on the logits."""
-        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * max(1 - step / self.config.steps, SLOWEST)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * max(1 - step / self.config.steps, SLOWEST)
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
-        scores, routing = self.fitting.routed(rows, dense=not self.schedule.ramped)
+        scores, routing = self.fitting.routed(rows)
         logits = scores * self.module.log_sharpness.exp()
         table = self.fitting.table
         relevant = torch.from_numpy(table.held_out)[rows]

@@ -31,9 +31,9 @@ class TableScores:
         self._user_features = torch.from_numpy(evidence.user_features)
         self._item_features = torch.from_numpy(evidence.item_features)
 
-    def routed(self, rows: Int[Tensor, " n"], *, dense: bool = False) -> tuple[Float[Tensor, "n C"], Routing]:
+    def routed(self, rows: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n C"], Routing]:
         """The mixture's scores, and how it routed; seen items score `NEVER`."""
-        without, more, routing = self._mixed(rows, dense)
+        without, more, routing = self._mixed(rows)
         return (without + more).masked_fill(~self.table.unseen[rows], NEVER), routing
 
     def static(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n C"]:
@@ -44,13 +44,25 @@ class TableScores:
         return total.masked_fill(~self.table.unseen[rows], NEVER)
 
     @torch.no_grad()
+    def spread(self) -> float:
+        """The standard deviation of a user's candidates' scores without a mixture, on average over users."""
+        found = []
+        for rows in _blocks(len(self.table.user_rows)):
+            scores, unseen = self.static(rows), self.table.unseen[rows]
+            count = unseen.sum(dim=1, keepdim=True).clamp_min(1)
+            mean = torch.where(unseen, scores, 0.0).sum(dim=1, keepdim=True) / count
+            squares = torch.where(unseen, scores - mean, 0.0).square().sum(dim=1, keepdim=True) / count
+            found.append(squares.sqrt())
+        return max(float(torch.cat(found).mean()), 1e-6) if found else 1.0
+
+    @torch.no_grad()
     def by_weight(self) -> ScoresByWeight:
         """All scores for any weight of the item-item term: the router does not read it, experts are linear in it."""
-        blocks = [self._mixed(rows, dense=False)[:2] for rows in _blocks(len(self.table.user_rows))]
+        blocks = [self._mixed(rows)[:2] for rows in _blocks(len(self.table.user_rows))]
         without, more = (torch.cat(column) for column in zip(*blocks, strict=True))
         return ScoresByWeight(without.masked_fill(~self.table.unseen, NEVER), more, self.table)
 
-    def _mixed(self, rows: Tensor, dense: bool) -> tuple[Tensor, Tensor, Routing]:
+    def _mixed(self, rows: Tensor) -> tuple[Tensor, Tensor, Routing]:
         """(n, C) twice: the mixture without item-item evidence, and what that adds; and the routing of both."""
         table, reading, experts, router = self.table, self.table.reading, self.mixture.experts, self.mixture.router
         user_rows, items = torch.from_numpy(table.user_rows)[rows], table.items[rows]
@@ -58,7 +70,6 @@ class TableScores:
             router.user(self._user_features[user_rows]),
             router.item(self._item_features)[items],
             reading.cues[rows],
-            dense=dense,
         )
         scores = experts(
             reading.part_scores[rows],
