@@ -58,8 +58,7 @@ async def test_the_password_of_redis_appears_nowhere(
                 address = f"redis://somebody:{PASSWORD}@127.0.0.1:{port}/0"
                 async with in_process(store_root, state=tmp_path, redis_url=address, rate_limit="9/second") as client:
                     assert client.service.mirror.failure is not None
-                    for path in ("/recommend/u", "/readyz", "/metrics"):
-                        seen.append((await client.get(path)).text)
+                    seen += [(await client.get(path)).text for path in ("/recommend/u", "/readyz", "/metrics")]
                     refused = await client.post("/events", json=sent(event("u", "i")))
                     assert refused.status_code == 503
                     seen.append(refused.text)
