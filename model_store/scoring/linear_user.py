@@ -47,7 +47,7 @@ class LinearUser:
 
     def beside(self, state: UserState, own: PairScores) -> PairScores:
         """A kind's own terms, after the item-item evidence where the snapshot has that term."""
-        return own if self._item_item is None else own.beside(state.item_item)
+        return own if self._item_item is None else own.beside(state.item_item.at(own.item_rows))
 
     def _encode(self, history_rows: NDArray[np.int32]) -> F32:
         weights = history_weights(len(history_rows), self._decay).astype(np.float32)

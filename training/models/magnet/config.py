@@ -145,6 +145,9 @@ class MagnetConfig(_Config):
     router: RouterConfig = RouterConfig()
     entropy: EntropyConfig = EntropyConfig()
     item_item: ItemItemConfig = ItemItemConfig()
+    cold_exposure: float | None = Field(default=None, ge=0)
+    """How far items without interactions are let into lists: the item-item evidence that they stand with, in units of
+    what takes an item into the user's list; by validation where omitted."""
     members: int = Field(default=1, ge=1)
     """Bases trained apart from different seeds and concatenated."""
     history_cap: int = Field(default=512, ge=1)

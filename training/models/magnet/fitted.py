@@ -150,5 +150,9 @@ class FittedMagnet(FittedModel):
                 evidence.base.new_item, evidence.base.members, self.history_scale, experts, router.user, router.item
             ),
             top_k_experts=router.top_k,
-            item_item={"weight": self.chosen.blend, **(self._facts.get("item_item") or {"kind": "off"})},
+            item_item={
+                "weight": self.chosen.blend,
+                **(self._facts.get("item_item") or {"kind": "off"}),
+                "cold_exposure": evidence.exposure,
+            },
         )

@@ -12,7 +12,7 @@ Everything that is chosen is chosen on validation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -37,6 +37,14 @@ from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
 from training.models.magnet.material import content_graphs, hold_out, modalities, presence, some_users
+from training.models.magnet.new_items import (
+    FormSettings,
+    choose_exposure,
+    choose_form,
+    content_of,
+    fit_form,
+    with_new_items,
+)
 from training.models.magnet.roles import free_experts, structured_experts
 from training.models.magnet.router import LEAN, PairRouter
 from training.models.magnet.router_phase import RouterPhase
@@ -59,6 +67,8 @@ class Chosen:
     closed_form: ClosedFormSettings | None
     blend: float
     mixture: Mixture
+    form: FormSettings | None
+    exposure: float
 
 
 class MagnetRecipe(Recipe):
@@ -75,21 +85,31 @@ class MagnetRecipe(Recipe):
         rest = replace(split, train=base_train, train_order=None)
         without = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
         closed_form = choose_closed_form(split, content, config.item_item, run)
-        before, _ = self._evidence(frozen(without), rest, content, closed_form, dataset, config, run)
+        if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
+            closed_form = replace(closed_form, cold_scale=0.0)
+        known = content_of(dataset.features, content, split.train)
+        reference = frozen(without)
+        form = None if known is None else choose_form(reference, known, reference.users(base_train), split, run.seed)
+        before, _ = self._evidence(reference, rest, content, closed_form, form, dataset, config, run)
 
         phases = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=without)
-        base = aligned(frozen(phases), before.base)
-        evidence, blend = self._evidence(base, split, content, closed_form, dataset, config, run)
+        base = aligned(frozen(phases), reference)
+        evidence, blend = self._evidence(base, split, content, closed_form, form, dataset, config, run)
 
         mixture, schedule, judged = self._chosen_mixture(
             before, evidence, dataset, config, run, held_out, split, outcomes
         )
         evidence = evidence.weighted(judged["factor"])
         blend *= judged["factor"]
+        exposure = config.cold_exposure
+        if exposure is None and known is not None and form is not None:
+            exposure = choose_exposure(evidence, mixture, known, form, split, run.seed)
+        evidence = replace(evidence, exposure=exposure or 0.0)
         steps = tuple(outcomes[phase.name].best_step for phase in phases)
         modules = tuple(phase.module for phase in phases)
-        chosen = Chosen(steps, modules, split.train.nnz, base, closed_form, blend, mixture)
+        chosen = Chosen(steps, modules, split.train.nnz, base, closed_form, blend, mixture, form, evidence.exposure)
         about = facts(outcomes, schedule, blend, evidence.item_item) | {"mixture": judged}
+        about |= {"new_items": (asdict(form) if form else {}) | {"cold_exposure": evidence.exposure}}
         return FittedMagnet(evidence, mixture, modalities(dataset), chosen, config, about, dataset.features)
 
     def refit(
@@ -108,8 +128,9 @@ class MagnetRecipe(Recipe):
             phases.append(phase)
         base = aligned(frozen(phases), chosen.reference)
         evidence, _ = self._evidence(
-            base, interactions, content, chosen.closed_form, dataset, config, run, blend=chosen.blend
+            base, interactions, content, chosen.closed_form, chosen.form, dataset, config, run, blend=chosen.blend
         )
+        evidence = replace(evidence, exposure=chosen.exposure)
         about = fitted.training_facts()
         return FittedMagnet(evidence, chosen.mixture, modalities(dataset), chosen, config, about, dataset.features)
 
@@ -119,6 +140,7 @@ class MagnetRecipe(Recipe):
         split: Split,
         content: Mapping[str, sparse.csr_array],
         closed_form: ClosedFormSettings | None,
+        form: FormSettings | None,
         dataset: Dataset,
         config: MagnetConfig,
         run: Run,
@@ -127,6 +149,9 @@ class MagnetRecipe(Recipe):
     ) -> tuple[Evidence, float]:
         """What there is to read for users with the histories of `split.train`, and the item-item term's weight."""
         term = item_item(split.train, content, closed_form, config.item_item, run)
+        known = content_of(dataset.features, content, split.train)
+        if known is not None and form is not None:
+            base = with_new_items(base, fit_form(base, known, form), known)
         histories = capped_histories(split, config.history_cap)
         if blend is None:
             users = base.users(histories)
@@ -159,10 +184,13 @@ class MagnetRecipe(Recipe):
         fitted_on = candidate_table(
             before, some_users(held_out, rng), held_out, before.interactions, count, among=before.degree > 0
         )
-        rows = some_users(split.valid, rng)
-        selected_on = candidate_table(before, rows, split.valid, split.train, count)
+        warm = evidence.degree > 0
+        valid = sparse.csr_array(split.valid * warm.astype(np.float32)[None, :])
+        valid.eliminate_zeros()
+        rows = some_users(valid, rng)
+        selected_on = candidate_table(before, rows, valid, split.train, count, among=warm)
         mixture, schedule = self._mixture(before, (fitted_on, selected_on), dataset, config, run, outcomes)
-        table = candidate_table(evidence, rows, split.valid, split.train, count)
+        table = candidate_table(evidence, rows, valid, split.train, count, among=warm)
         mixture, judged = best_departure(evidence, mixture, table)
         return mixture, schedule, judged
 

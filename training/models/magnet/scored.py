@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from model_store.scoring.base import CANDIDATE_LEVEL
+from model_store.scoring.base import CANDIDATE_LEVEL, entry_amounts
 from training.models.item_item import ItemItem
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.frozen import FrozenBase, PartMoments, part_moments, residual_maps
@@ -47,6 +47,17 @@ class Evidence:
     routed: bool  # whether experts read the item-item evidence with their streams
     user_features: F32  # (U, 1 + 2M)
     item_features: F32  # (I, G)
+    exposure: float = 0.0  # x: how much item-item evidence items without interactions stand with
+
+    @property
+    def new(self) -> NDArray[np.bool_]:
+        """(I,) items without interactions."""
+        return self.degree == 0
+
+    def entry(self, user_rows: NDArray[np.int64], item_item: F32) -> F32:
+        """(n, M): of the term (n, M, I) of these users, what takes an item into each one's list."""
+        listed = item_item.any(axis=1) & (self.interactions[user_rows].toarray() == 0)
+        return np.array([entry_amounts(of[:, kept].T) for of, kept in zip(item_item, listed, strict=True)], np.float32)
 
     def item_item_scores(self, user_rows: NDArray[np.int64]) -> F32:
         """(n, M, I) the term for these users, by modality."""
@@ -176,8 +187,11 @@ class Reader:
     def typical(self, users: Tensor) -> Tensor:
         """(n, M, D): the parts of each user's typical candidate."""
         direction = torch.einsum("mde,ne->nmd", self._with_total, users)
-        variance = torch.einsum("nmd,nd->n", direction, users)
-        return self._mean + CANDIDATE_LEVEL * direction / torch.sqrt(variance + 1e-12)[:, None, None]
+        return self._mean + CANDIDATE_LEVEL * direction / self.total_spread(users)[:, None, None]
+
+    def total_spread(self, users: Tensor) -> Tensor:
+        """(n,): standard deviation of the parts' total score over the catalogue."""
+        return torch.sqrt(torch.einsum("nd,mde,ne->n", users, self._with_total, users) + 1e-12)
 
     def spread(self, users: Tensor) -> Tensor:
         """(n, M): standard deviation of each part's score over the catalogue."""
@@ -240,6 +254,7 @@ class _Items:
         self.reader = Reader(evidence)
         self.parts = self.reader.parts.permute(1, 2, 0).contiguous()  # (M, D, I)
         self.present = self.reader.present.T[:, None].float()  # (M, 1, I)
+        self.new = torch.from_numpy(np.flatnonzero(evidence.new))
         self.residuals = mixture.experts.item_residuals(self.reader.parts).permute(1, 2, 0).contiguous()  # (E, W, I)
         self.logits = mixture.router.item(torch.from_numpy(evidence.item_features)).T[:, None]  # (E, 1, I)
 
@@ -269,6 +284,11 @@ class _Users:
         if self._routed:
             self._evidence_level = torch.from_numpy(typical_evidence(item_item)).T[:, :, None]
             self._outset = self._outset + self._evidence_level.sum(dim=0)
+        if evidence.exposure and len(items.new):
+            entry = torch.from_numpy(evidence.exposure * evidence.entry(rows, item_item)).float()
+            rise = CANDIDATE_LEVEL * reader.total_spread(users)[:, None]
+            reach = 1 + (users @ items.parts[:, :, items.new].sum(dim=0) - self._level.sum(dim=0)) / rise
+            self._item_item[:, :, items.new] += entry.T[:, :, None] * reach
 
     def scores(self, tile: slice) -> Tensor:
         """(n, C) of the items in `tile`."""

@@ -52,6 +52,7 @@ class ItemEncoder(nn.Module):
     """A new item's rows from its content and its warm neighbours."""
 
     neighbours: Tensor  # (2, D): history side, candidate side
+    common: Tensor  # (D,)
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class ItemEncoder(nn.Module):
             self.register_buffer(f"candidate_{name}", torch.from_numpy(form.projections[name]))
             self.register_buffer(f"history_{name}", torch.from_numpy(form.history_projections[name] / history_scale))
         self.register_buffer("neighbours", torch.from_numpy(form.neighbours))
+        self.register_buffer("common", torch.from_numpy(form.common))
 
     def forward(
         self,
@@ -80,7 +82,7 @@ class ItemEncoder(nn.Module):
         """Parts, history row, residual expert vectors and router logits."""
         weights = neighbour_weights[:, :, None]
         inferred = (weights[:, :, :, None] * neighbour_parts).sum(dim=1) * self.members**0.5 * self.neighbours[1]
-        own = [torch.zeros_like(inferred[:, 0])]
+        own = [self.common.expand_as(inferred[:, 0])]
         history = self.neighbours[0] * (weights * neighbour_history).sum(dim=1)
         for column, (name, given) in enumerate(zip(self.names, features, strict=True), start=1):
             rows = given * present[:, column : column + 1].to(given.dtype)
