@@ -20,7 +20,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from training.data.features import FeatureMatrix
-from training.graph.content import centred_unit_rows
+from training.graph.content import centred_unit_rows, mean_graph
 from training.graph.normalise import row_normalise, symmetric_normalise
 from training.graph.pseudo_edges import pseudo_edges
 from training.models.magnet.both_views import both_views
@@ -51,8 +51,7 @@ class Graphs:
         self.train, self.config = train, config
         self.degree = np.asarray(train.sum(axis=0)).ravel().astype(np.float32)
         warm = self.degree > 0
-        mixed = sum((graph / len(content) for graph in content.values()), sparse.csr_array((train.shape[1],) * 2))
-        self.content_graph = sparse.csr_array(mixed).astype(np.float32)
+        self.content_graph = mean_graph(content, train.shape[1])
         bipartite = symmetric_normalise(train)
         self.to_users = Propagation(bipartite, device)
         self.to_items = Propagation(sparse.csr_array(bipartite.T), device)

@@ -31,6 +31,7 @@ class NewItemForm:
     history_projections: dict[str, F32]  # per content modality (d_m, D), history side
     neighbours: F32  # (2, D): history side, candidate side; constant within a member
     common: F32  # (D,), candidate side
+    length: float = 1.0  # of the candidate
 
 
 @dataclass(frozen=True)

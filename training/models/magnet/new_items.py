@@ -2,18 +2,20 @@
 
 Axes: `I` items, `n` new items, `M` modalities (behaviour first), `D` width, `d_m` features of a modality.
 
-    V_i ∝ b + Σ_m F^m_i P_m + s Σ_j N_ij V_j
+    V_i = l · unit(b + Σ_m F^m_i P_m + s Σ_j N_ij V_j)
 
 `N` are an item's content neighbours with interactions, rows summing to one; `P` and `b` the ridge regression (strength
 λ) of `V − s N V` on content, over the items with interactions. So content says what it can, and of the rest a new item
-takes over what its neighbours agree on. λ and `s` rank validation's new items best among themselves, and the exposure
-all items, at a cost to those with interactions of at most `WARM_LOSS`.
+takes over what its neighbours agree on. λ and `s` rank validation's new items best among themselves. Their length `l`
+(1, but where that alone shows too many of them) and the exposure (`model_store/scoring/pair.py`) rank all items best,
+at a cost to those with interactions of at most `WARM_LOSS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from training.data.features import FeatureMatrix
 from training.data.splits import Split
 from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
-from training.graph.content import centred_unit_rows
+from training.graph.content import centred_unit_rows, mean_graph
 from training.graph.normalise import row_normalise
 from training.models.closed_form_search import COLD_SHARE, ENOUGH_COLD_POSITIVES
 from training.models.magnet.frozen import FrozenBase, NewItemForm, unit_blocks
@@ -35,6 +37,7 @@ F32 = NDArray[np.float32]
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 EXPOSURES = (0.0, *(2 ** (step / 8) for step in range(-8, 25)))
+LENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.0)
 WARM_LOSS = 0.02
 """Share of validation Recall@20 on items with interactions that the exposure of new ones may cost at most."""
 MOST_USERS = 2_000
@@ -52,7 +55,7 @@ class Content:
     warm: NDArray[np.bool_]
     """(I,) items with interactions, that others learn from."""
 
-    @property
+    @cached_property
     def neighbours(self) -> sparse.csr_array:
         """(I, I) `N`."""
         return row_normalise(sparse.csr_array(self.graph * self.warm.astype(np.float32)[None, :]))
@@ -61,7 +64,8 @@ class Content:
         """Without a modality of some items."""
         features = {name: rows.copy() for name, rows in self.features.items()}
         features[masking.modality][masking.item_rows] = 0
-        return replace(self, features=features, graph=self.graph if masking.content is None else mean(masking.content))
+        graph = self.graph if masking.content is None else mean_graph(masking.content, len(self.warm))
+        return replace(self, features=features, graph=graph)
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,8 @@ class FormSettings:
     """λ."""
     share: float
     """s."""
-
-
-def mean(graphs: Mapping[str, sparse.csr_array]) -> sparse.csr_array:
-    """(I, I) the mean of the modalities' graphs."""
-    return sparse.csr_array(sum(graph / len(graphs) for graph in graphs.values())).astype(np.float32)
+    length: float = 1.0
+    """l."""
 
 
 def content_of(
@@ -86,7 +87,8 @@ def content_of(
     if not features:
         return None
     rows = {name: centred_unit_rows(matrix.values, matrix.present)[0] for name, matrix in features.items()}
-    return Content(rows, mean(graphs), np.bincount(train.indices, minlength=train.shape[1]) > 0)
+    n_items = train.shape[1]
+    return Content(rows, mean_graph(graphs, n_items), np.bincount(train.indices, minlength=n_items) > 0)
 
 
 def fit_form(base: FrozenBase, content: Content, settings: FormSettings) -> NewItemForm:
@@ -107,6 +109,7 @@ def fit_form(base: FrozenBase, content: Content, settings: FormSettings) -> NewI
         projections=dict(zip(content.features, projections, strict=True)),
         common=common[0],
         neighbours=neighbours,
+        length=settings.length,
     )
 
 
@@ -120,7 +123,7 @@ def parts_of_new(base: FrozenBase, form: NewItemForm, content: Content, rows: ND
     total = parts.sum(axis=1)
     unit = unit_blocks(total, base.members)
     scale = np.divide(unit, total, out=np.zeros_like(unit), where=total != 0)
-    result: F32 = (parts * scale[:, None]).astype(np.float32)
+    result: F32 = (parts * scale[:, None] * form.length).astype(np.float32)
     return result
 
 
@@ -171,11 +174,19 @@ def choose_form(base: FrozenBase, content: Content, users: F32, split: Split, se
 
 def choose_exposure(
     evidence: Evidence, mixture: Mixture, content: Content, settings: FormSettings, split: Split, seed: int
-) -> float:
-    """The exposure that ranks validation best, out of those that cost items with interactions `WARM_LOSS` at most."""
-    if evidence.item_item is None:
-        return 0.0
-    shown = as_if_new(evidence, content, settings, stand_ins(split, seed))
+) -> tuple[FormSettings, float]:
+    """The length, greatest first, and the exposure that rank validation best at a cost of at most `WARM_LOSS`."""
+    new = stand_ins(split, seed)
+    for length in LENGTHS:
+        tried = replace(settings, length=length)
+        quality = _by_exposure(as_if_new(evidence, content, tried, new), mixture, split)
+        if max(quality) > -np.inf:
+            break
+    return tried, EXPOSURES[int(np.argmax(quality))]
+
+
+def _by_exposure(shown: Evidence, mixture: Mixture, split: Split) -> list[float]:
+    """Validation's quality with every exposure; -inf where it costs items with interactions too much."""
     scorers = [MagnetScorer(replace(shown, exposure=exposure), mixture) for exposure in (0.0, 1.0)]
     rows = _some(split.valid)
     positives = split.valid[rows]
@@ -187,19 +198,15 @@ def choose_exposure(
         tried = (least + np.float32(exposure) * (most - least) for exposure in EXPOSURES)  # experts are linear in it
         part = slice(*positives.indptr[[start, start + len(block)]])
         for place, scores in enumerate((hidden, *tried)):
-            of_block = positives[start : start + 256]
-            ranks[place, part] = rank_positives(lambda _, s=scores: s, of_block, split.train, block, block=len(block))
+            ranks[place, part] = _ranks(scores, positives[start : start + 256], split.train, block)
     warm = shown.degree[positives.indices] > 0
     users = np.repeat(np.arange(len(rows)), np.diff(positives.indptr))
-    each = np.bincount(users[warm], minlength=len(rows))
-    recall = [
-        (np.bincount(users[warm & (found < 20)], minlength=len(rows)) / np.maximum(each, 1)).sum() for found in ranks
-    ]
-    quality = [
+    each = np.maximum(np.bincount(users[warm], minlength=len(rows)), 1)
+    recall = [(np.bincount(users[warm & (found < 20)], minlength=len(rows)) / each).sum() for found in ranks]
+    return [
         _quality(found, positives) if kept >= (1 - WARM_LOSS) * recall[0] else -np.inf
         for found, kept in zip(ranks[1:], recall[1:], strict=True)
     ]
-    return EXPOSURES[int(np.argmax(quality))]  # the first, no exposure, where all cost too much
 
 
 def as_if_new(evidence: Evidence, content: Content, settings: FormSettings, new: NDArray[np.bool_]) -> Evidence:
@@ -216,6 +223,12 @@ def as_if_new(evidence: Evidence, content: Content, settings: FormSettings, new:
         item_item_shares=shares,
         item_features=item_features(base.parts, degree),
     )
+
+
+def _ranks(
+    scores: F32, positives: sparse.csr_array, seen: sparse.csr_array, user_rows: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    return rank_positives(lambda _: scores, positives, seen, user_rows, block=len(user_rows))
 
 
 def _some(positives: sparse.csr_array) -> NDArray[np.int64]:

@@ -39,6 +39,7 @@ from training.models.magnet.frozen import FrozenBase, aligned, concatenate, free
 from training.models.magnet.material import content_graphs, hold_out, modalities, presence, some_users
 from training.models.magnet.new_items import (
     FormSettings,
+    as_if_new,
     choose_exposure,
     choose_form,
     content_of,
@@ -101,10 +102,11 @@ class MagnetRecipe(Recipe):
         )
         evidence = evidence.weighted(judged["factor"])
         blend *= judged["factor"]
-        exposure = config.cold_exposure
-        if exposure is None and known is not None and form is not None:
-            exposure = choose_exposure(evidence, mixture, known, form, split, run.seed)
-        evidence = replace(evidence, exposure=exposure or 0.0)
+        exposure = config.cold_exposure or 0.0
+        if config.cold_exposure is None and known is not None and form is not None:
+            form, exposure = choose_exposure(evidence, mixture, known, form, split, run.seed)
+            evidence = as_if_new(evidence, known, form, ~known.warm)
+        evidence = replace(evidence, exposure=exposure)
         steps = tuple(outcomes[phase.name].best_step for phase in phases)
         modules = tuple(phase.module for phase in phases)
         chosen = Chosen(steps, modules, split.train.nnz, base, closed_form, blend, mixture, form, evidence.exposure)

@@ -52,7 +52,8 @@ class Evidence:
     @property
     def new(self) -> NDArray[np.bool_]:
         """(I,) items without interactions."""
-        return self.degree == 0
+        none: NDArray[np.bool_] = self.degree == 0
+        return none
 
     def entry(self, user_rows: NDArray[np.int64], item_item: F32) -> F32:
         """(n, M): of the term (n, M, I) of these users, what takes an item into each one's list."""

@@ -64,7 +64,7 @@ class ItemEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.names = list(form.projections)
-        self.members, self.experts, self.router = members, experts, router
+        self.members, self.length, self.experts, self.router = members, form.length, experts, router
         for name in self.names:
             self.register_buffer(f"candidate_{name}", torch.from_numpy(form.projections[name]))
             self.register_buffer(f"history_{name}", torch.from_numpy(form.history_projections[name] / history_scale))
@@ -94,7 +94,7 @@ class ItemEncoder(nn.Module):
             total.reshape(-1, self.members, total.shape[1] // self.members).norm(dim=2).clamp_min(EPSILON)
             * self.members**0.5
         )
-        parts = parts / blocks.repeat_interleave(total.shape[1] // self.members, dim=1)[:, None]
+        parts = parts * (self.length / blocks.repeat_interleave(total.shape[1] // self.members, dim=1))[:, None]
         logits: Tensor = self.router(_new_features(parts))
         return parts, history, self.experts.item_residuals(parts), logits
 
