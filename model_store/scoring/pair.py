@@ -25,6 +25,7 @@ the typical candidate, times the snapshot's `cold_exposure` x.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,7 @@ class PairScorer(Scorer):
         exposure = snapshot.manifest.item_item.get("cold_exposure", 0.0)
         self._exposure = float(exposure) if isinstance(exposure, int | float) else 0.0
         self._new = snapshot.array("item_degree") == 0
+        self._exposed = np.flatnonzero(self._new) if self._exposure else np.zeros(0, np.int64)
 
         def parameter(name: str) -> F32:
             return np.asarray(snapshot.parameter(name), dtype=np.float32)
@@ -158,6 +160,19 @@ class PairScorer(Scorer):
 
     def _gather(self, rows: NDArray[np.int32]) -> SparseScores:
         return no_item_item(len(self.modalities)) if self._item_item is None else self._item_item.gather(rows)
+
+    def candidates_beyond_index(self, state: UserState, depth: int) -> NDArray[np.int64]:
+        """And the `depth` new items nearest to the user: their evidence takes them further than their vectors do."""
+        rows = super().candidates_beyond_index(state, depth)
+        if not len(self._exposed):
+            return rows
+        nearness = self._exposed_vectors @ state.vector
+        kept = min(depth, len(nearness))
+        return np.union1d(rows, self._exposed[np.argpartition(-nearness, kept - 1)[:kept]])
+
+    @cached_property
+    def _exposed_vectors(self) -> F32:
+        return self.retrieval_vectors(self._exposed)
 
     # -- the pair ---------------------------------------------------------------------------------------------
 

@@ -240,7 +240,13 @@ def test_retrieval_ranks_by_the_sum_of_parts_and_the_matrix_adds_its_rows(
     state = scorer.encode_user(np.array([5, 11], np.int32))
     indptr, items = snapshot.array("item_item_indptr"), snapshot.array("item_item_items")
     beyond = set(items[indptr[5] : indptr[6]]) | set(items[indptr[11] : indptr[12]])
-    assert set(scorer.candidates_beyond_index(state, 500)) == beyond
+    new = np.flatnonzero(snapshot.array("item_degree") == 0)
+    exposed = "cold_exposure" in snapshot.manifest.item_item
+    assert set(scorer.candidates_beyond_index(state, 500)) == beyond | (set(new) if exposed else set())
+    nearest = new[np.argsort(-(vectors[new] @ state.vector))[:2]]
+    listed = set(scorer.candidates_beyond_index(state, 2))
+    assert (set(nearest) <= listed) == exposed
+    assert not exposed or not (set(new) - set(nearest) - beyond) & listed
 
 
 def test_without_the_item_item_term_there_are_experts_alone(tmp_path: Path) -> None:
