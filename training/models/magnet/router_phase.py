@@ -21,6 +21,8 @@ from training.models.magnet.router import Routing, RoutingStatistics, statistics
 from training.models.magnet.scored import Evidence, Mixture
 from training.models.magnet.table_scores import TableScores
 
+SHARPNESS_RATE = 0.03
+"""Step size of the scale that scores are compared on, which has to be found before anything else can be."""
 DEPTH = 40
 """Ranks that count in the loss: two pages."""
 SLOWEST = 0.05
@@ -61,10 +63,11 @@ class RouterPhase(Phase[_Fitted]):
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": list(mixture.parameters()), "weight_decay": config.weight_decay},
-                {"params": [self.module.log_sharpness], "weight_decay": 0.0},
+                {"params": [self.module.log_sharpness], "weight_decay": 0.0, "lr": SHARPNESS_RATE},
             ],
             lr=config.learning_rate,
         )
+        self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
 
@@ -74,8 +77,8 @@ class RouterPhase(Phase[_Fitted]):
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Ranking loss, the schedule's pressure, and the bound on the logits."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * max(1 - step / self.config.steps, SLOWEST)
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * max(1 - step / self.config.steps, SLOWEST)
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
         scores, routing = self.fitting.routed(rows)
         logits = scores * self.module.log_sharpness.exp()
