@@ -18,6 +18,7 @@ from service.state.embedded import EmbeddedState
 from service.state.mirror import Mirror
 from service.state.protocol import StateStore
 from service.state.redis import RedisState
+from service.state.tombstones import Tombstones
 from service.telemetry import Metrics
 from service.tracing import tracing_for
 from service.trends import Trends
@@ -135,6 +136,8 @@ class Service:
 
 def state_store_for(settings: Settings) -> StateStore:
     """Redis where one is given, a folder on this host otherwise."""
+    folder = settings.state or settings.store / "state"
     if settings.redis_url is not None:
-        return RedisState(settings.redis_url.get_secret_value(), settings.redis_prefix)
-    return EmbeddedState(settings.state or settings.store / "state", shared=settings.workers > 1)
+        tombstones = Tombstones(folder / "forgotten.jsonl")
+        return RedisState(settings.redis_url.get_secret_value(), settings.redis_prefix, tombstones)
+    return EmbeddedState(folder, shared=settings.workers > 1)

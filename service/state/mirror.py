@@ -42,6 +42,7 @@ class Mirror:
         """
         try:
             if not self._started:
+                self._forgotten |= await self.store.remembered()
                 await self.store.start()
                 self._started = True
             changes = await self.store.changes(self._version)
@@ -54,9 +55,8 @@ class Mirror:
 
     async def stop(self) -> None:
         """Close the store."""
-        if self._started:
-            await self.store.stop()
-            self._started = False
+        await self.store.stop()  # also where it was never reached: it may have begun to connect
+        self._started = False
 
     def peek(self, user_id: str) -> UserEvents | None:
         """The user's events where they are in memory."""
