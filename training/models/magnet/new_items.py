@@ -37,7 +37,7 @@ F32 = NDArray[np.float32]
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 EXPOSURES = (0.0, *(2 ** (step / 8) for step in range(-8, 25)))
-LENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.0)
+LENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25)
 WARM_LOSS = 0.02
 """Share of validation Recall@20 on items with interactions that the exposure of new ones may cost at most."""
 MOST_USERS = 2_000
