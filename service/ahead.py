@@ -1,8 +1,8 @@
 """Rankings of known users, made ahead of their questions: after every swap, while nobody waits for anything else.
 
-Axes: `U` users, `R` ranks, `T` terms, `S` terms that one item can have, `M` modalities.
+Axes: `U` users, `R` ranks, `S` numbers that one item can have, `M` modalities.
 
-What is kept is what the usual way would print, to the last digit: amounts as whole millionths, which is what they are
+What is kept is what the usual way would print, to the last digit: every number as whole millionths, which is what it is
 rounded to. A ranking holds for one snapshot with one version of the live items, and for a user of whom there are no
 events; whoever asks for anything else is answered the usual way.
 """
@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.ranking import DECIMALS, Ranking
+from service.printed import DECIMALS, Page
 from service.telemetry import Metrics
 from service.view import View
 from service.workbench import Workbench
@@ -30,7 +32,18 @@ BUSY_FACTOR = 4
 """While people ask, the work pauses for so many times as long as it worked: a fifth of a core at most."""
 _UNIT = 10.0**DECIMALS
 _MOST = 2**31 - 1
-_NOWHERE = -1
+_NOTHING, _NAN = -(2**31), -(2**31) + 1
+"""No number at all, and the one that is none."""
+ID_BYTES = 200
+"""What it costs to find a user."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The ranks of a user, and how many items pass the user's filters at all."""
+
+    page: Page
+    available: int
 
 
 class Ahead:
@@ -43,28 +56,33 @@ class Ahead:
         self._table: Table | None = None
         self._asked = 0
 
-    def find(self, view: View, user_row: int | None, ranks: slice) -> Ranking | None:
-        """These ranks (from 0) of a user without events, as the usual way would give them; None for everybody else."""
+    def find(self, view: View, user_id: str, ranks: slice) -> Made | None:
+        """These ranks (from 0) of a user without events, as the usual way would give them; None for who has none."""
         self._asked += 1
         table = self._table
-        if table is None or table.view is not view or user_row is None or ranks.stop > RANKS:
+        if table is None or table.view is not view or ranks.stop > RANKS:
             return None
-        found = table.get(user_row, ranks)
+        found = table.get(user_id, ranks)
         self._metrics.cache("ahead", hit=found is not None)
         return found
 
-    def find_pair(self, view: View, user_row: int | None, item_row: int) -> Ranking | None:
+    def find_pair(self, view: View, user_id: str, item_row: int) -> Page | None:
         """The one item as it stands in the user's ranking; None where it is not among the first."""
-        first = self.find(view, user_row, slice(0, RANKS))
-        if first is None:
-            return None
-        at = np.flatnonzero(first.rows == item_row)
-        return first.at(at) if len(at) else None
+        first = self.find(view, user_id, slice(0, RANKS))
+        at = np.flatnonzero(first.page.rows == item_row).tolist() if first is not None else []
+        found = self.find(view, user_id, slice(at[0], at[0] + 1)) if at else None
+        return None if found is None else found.page
 
-    async def follow(self, current: Callable[[], View | None], make: Callable[[View, int], Ranking]) -> None:
+    def forget(self, user_id: str) -> None:
+        """Take down what was made for a user."""
+        if self._table is not None:
+            self._table.forget(user_id)
+
+    async def follow(self, current: Callable[[], View | None], make: Callable[[View, str], Made | None]) -> None:
         """Keep up with snapshots and live items until cancelled.
 
-        `current()` is what is served; `make(view, user_row)` the usual way to at least `RANKS` ranks of a user.
+        `current()` is what is served; `make(view, user_id)` the usual way to a user's first `RANKS` ranks; None for
+        somebody who was forgotten.
         """
         view, since = None, 0.0
         while self._max_bytes:
@@ -79,74 +97,91 @@ class Ahead:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _fill(
-        self, table: Table, current: Callable[[], View | None], make: Callable[[View, int], Ranking]
+        self, table: Table, current: Callable[[], View | None], make: Callable[[View, str], Made | None]
     ) -> None:
         """The users with the longest histories first, as many as memory is for."""
         view = table.view
-        lengths = np.diff(view.served.snapshot.array("history_indptr"))
-        for user_row in np.argsort(-lengths, kind="stable")[: table.capacity].tolist():
-            if current() is not view or lengths[user_row] == 0:
+        users = await asyncio.to_thread(_by_length, view, table.capacity)
+        for user_row in users.tolist():
+            if current() is not view:
                 break
             asked, began = self._asked, time.perf_counter()
-            table.put(
-                user_row, await self._workbench.run("ahead", partial(make, view, user_row), waits=view.served.waits)
-            )
-            self._metrics.ahead(table.count)
+            user_id = view.served.snapshot.user_id(user_row)
+            made = await self._workbench.run("ahead", partial(make, view, user_id), waits=view.served.waits)
+            if made is not None:
+                table.put(user_id, made)
+                self._metrics.ahead(table.count)
             await asyncio.sleep(0 if self._asked == asked else BUSY_FACTOR * (time.perf_counter() - began))
 
 
+def _by_length(view: View, limit: int) -> NDArray[np.int64]:
+    """Up to `limit` users with a history, the longest first; with many users that is no work for the event loop."""
+    lengths = np.diff(view.served.snapshot.array("history_indptr"))
+    order: NDArray[np.int64] = np.argsort(-lengths, kind="stable")[:limit]
+    return order[lengths[order] > 0]
+
+
 class Table:
-    """Rankings of up to `capacity` users in one block of memory per number, which the system provides as it fills."""
+    """What was made for up to `capacity` users: one block of memory per kind, which the system provides as it fills."""
 
     def __init__(self, view: View, max_bytes: int) -> None:
         self.view = view
         manifest = view.served.manifest
-        gated = np.array([term.role != "base" for term in manifest.terms])
-        self._ungated = np.where(gated, np.float32(0), np.float32(np.nan))
-        chosen = min(manifest.top_k_experts or len(gated), int(gated.sum()))
-        terms, modalities = int((~gated).sum()) + chosen, len(view.served.modalities)
-        users = view.served.snapshot.n_users
-        self.capacity = min(users, max_bytes // (RANKS * (4 + 4 * modalities + 9 * terms)))
-        self._rows = np.zeros((self.capacity, RANKS), np.int32)
-        self._amounts = np.zeros((self.capacity, RANKS, modalities), np.int32)
-        self._terms = np.zeros((self.capacity, RANKS, terms), np.uint8)
-        self._contributions = np.zeros((self.capacity, RANKS, terms), np.int32)
-        self._weights = np.zeros((self.capacity, RANKS, terms), np.float32)
+        gated = sum(term.role != "base" for term in manifest.terms)
+        terms = len(manifest.terms) - gated + min(manifest.top_k_experts or gated, gated)
+        numbers, chosen, modalities = 1 + 2 * terms, (len(manifest.terms) + 7) // 8, len(view.served.modalities)
+        size = ID_BYTES + RANKS * (4 + chosen + 4 * numbers + 4 * modalities)
+        self.capacity = min(view.served.snapshot.n_users, max_bytes // size)
+        self._places: dict[str, int | None] = {}
+        self._available = np.zeros(self.capacity, np.int32)
         self._lengths = np.zeros(self.capacity, np.uint8)
-        self._places = np.full(users, _NOWHERE, np.int32)
+        self._rows = np.zeros((self.capacity, RANKS), np.int32)
+        self._chosen = np.zeros((self.capacity, RANKS, chosen), np.uint8)
+        self._numbers = np.zeros((self.capacity, RANKS, numbers), np.int32)
+        self._amounts = np.zeros((self.capacity, RANKS, modalities), np.int32)
         self.count = 0
 
-    def put(self, user_row: int, ranking: Ranking) -> None:
-        """Keep the first `RANKS`; not those of a user whose numbers do not fit, who is answered the usual way."""
-        first = ranking.at(slice(RANKS))
-        present = (first.contributions != 0) | (first.weights > 0)
-        largest = max(np.abs(first.contributions).max(initial=0), np.abs(first.modality_amounts).max(initial=0))
-        count = self._terms.shape[2]
-        if present.sum(axis=1).max(initial=0) > count or largest * _UNIT > _MOST:
+    def put(self, user_id: str, made: Made) -> None:
+        """Keep up to `RANKS`; not where numbers do not fit, nor of a user who was forgotten meanwhile."""
+        page, place = made.page, self.count
+        filled = np.arange(self._numbers.shape[2]) < page.counts[:, None]  # (R, S)
+        largest = max(np.abs(np.nan_to_num(page.numbers)).max(initial=0), np.abs(page.modality_amounts).max(initial=0))
+        fits = len(page) <= RANKS and filled.sum() == len(page.numbers) and largest * _UNIT < _MOST
+        if user_id in self._places or not fits:
             return
-        at = (self.count, slice(len(first)))
-        terms = np.argsort(~present, axis=1, kind="stable")[:, :count]
-        self._rows[at] = first.rows
-        self._amounts[at] = np.rint(first.modality_amounts * _UNIT)
-        self._terms[at] = terms
-        self._contributions[at] = np.rint(np.take_along_axis(first.contributions, terms, axis=1) * _UNIT)
-        self._weights[at] = np.take_along_axis(first.weights, terms, axis=1)
-        self._lengths[self.count] = len(first)
-        self._places[user_row] = self.count
+        items = slice(len(page))
+        block = np.full(filled.shape, _NOTHING)
+        block[filled] = np.where(np.isnan(page.numbers), _NAN, np.rint(page.numbers * _UNIT))
+        self._numbers[place, items] = block
+        self._rows[place, items] = page.rows
+        self._chosen[place, items] = page.chosen
+        self._amounts[place, items] = np.rint(page.modality_amounts * _UNIT)
+        self._lengths[place], self._available[place] = len(page), made.available
+        self._places[user_id] = place
         self.count += 1
 
-    def get(self, user_row: int, ranks: slice) -> Ranking | None:
-        """What was put for a user, at these ranks."""
-        place = self._places[user_row]
-        if place == _NOWHERE:
+    def get(self, user_id: str, ranks: slice) -> Made | None:
+        """What was put for a user, at these ranks; nothing of it is the table's memory."""
+        place = self._places.get(user_id)
+        if place is None:
             return None
-        at = (place, slice(ranks.start, min(ranks.stop, self._lengths[place])))
-        rows, terms = self._rows[at].astype(np.int64), self._terms[at]
-        lines = np.arange(len(rows))[:, None]
-        contributions = np.zeros((len(rows), len(self._ungated)))
-        contributions[lines, terms] = self._contributions[at] / _UNIT
-        weights = np.empty(contributions.shape, np.float32)
-        weights[:] = self._ungated
-        weights[lines, terms] = self._weights[at]
-        scores = np.round(contributions.sum(axis=1), DECIMALS)
-        return Ranking(rows, scores, contributions, weights, self._amounts[at] / _UNIT)
+        items = slice(ranks.start, min(ranks.stop, int(self._lengths[place])))
+        block = self._numbers[place, items]
+        whole = block[block != _NOTHING]
+        numbers = whole / _UNIT
+        numbers[whole == _NAN] = np.nan
+        page = Page(
+            self._rows[place, items].astype(np.int64),
+            self._chosen[place, items].copy(),
+            numbers,
+            self._amounts[place, items] / _UNIT,
+        )
+        return Made(page, int(self._available[place]))
+
+    def forget(self, user_id: str) -> None:
+        """Take down what was put for a user, and overwrite it."""
+        place = self._places.get(user_id)
+        self._places[user_id] = None
+        if place is not None:
+            for array in (self._available, self._lengths, self._rows, self._chosen, self._numbers, self._amounts):
+                array[place] = 0

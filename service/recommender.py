@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ahead import RANKS, Ahead
+from service.ahead import RANKS, Ahead, Made
 from service.asking import Asker, asker_for, session_asker
 from service.candidates import Filters, gather
 from service.catalogue import Catalogue
@@ -19,10 +19,11 @@ from service.errors import StateUnavailable, UnknownItem, UnknownUser
 from service.explanation import UserProfile, profile, score_pair
 from service.pins import Pin
 from service.popular import popular_ranking
-from service.ranking import MAX_RANKS, Factors, Ranking, rank, steering
+from service.printed import Display, Page, TermHead
+from service.ranking import MAX_RANKS, Factors, Ranking, page_of, rank, steering
 from service.routed import RoutedUsers
 from service.schemas.queries import RankingQuery, parse_steer
-from service.served import MIN_DEPTH, Display, ServedSnapshot, TermHead
+from service.served import MIN_DEPTH, ServedSnapshot
 from service.settings import Settings
 from service.state.answers import Answers, KeptAnswer, new_recommendation_id
 from service.state.mirror import Mirror
@@ -31,7 +32,7 @@ from service.telemetry import Metrics
 from service.tracing import Tracing
 from service.trends import PERIOD_SECONDS, SECONDS_PER_DAY, Trends
 from service.view import View
-from service.workbench import Workbench
+from service.workbench import Workbench, turn
 
 HEAD_RANKS = MIN_DEPTH
 """Ranks filled from candidates at the snapshot's depth, and the window that `diversity` reorders."""
@@ -58,7 +59,7 @@ class Answer:
     view: View
     asker: Asker
     recommendation_id: str
-    page: Ranking
+    page: Page
     ranks: NDArray[np.int64]
     """(K,) the rank of every item of the page, from 1."""
     offset: int
@@ -130,6 +131,9 @@ class Recommender:
     ) -> Answer:
         """The page of `wish` for this user. An unknown user gets popular items. Raises `InvalidRequest`."""
         events = await self._events_of(user_id) or NO_EVENTS
+        if (ready := self._ready(served, user_id, events, wish, pin)) is not None:
+            return self._kept(ready)
+        await turn()
         now = self._now(served, events.version)
         seen_at = now if pin is None else self._at(now.view, pin)
         work = partial(self._recommend, user_id, events, wish, seen_at, now)
@@ -145,21 +149,26 @@ class Recommender:
 
         return self._kept(await self._workbench.run(_kind(served, wish), work, waits=served.waits))
 
-    async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Ranking]:
-        """The newest score of one pair, as a ranking of length 1. Raises `UnknownUser`, `UnknownItem`."""
+    async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Page]:
+        """The newest score of one pair, as a page of one item. Raises `UnknownUser`, `UnknownItem`."""
         row = self.item_row(served, item_id)
         asker = await self.known(served, user_id)
         moment = self._now(served, asker.version)
-        if (found := self._ahead.find_pair(moment.view, asker.user_row, row)) is not None:
-            return asker, found
+        if asker.user_row is not None:
+            found = self._ahead.find_pair(moment.view, user_id, row)
+            if found is not None:
+                return asker, found
         work = partial(score_pair, self.routed, moment.view, asker, row, moment.popularity)
-        return asker, await self._workbench.run("explain", work)
+        return asker, page_of(await self._workbench.run("explain", work))
 
-    def first_ranks(self, view: View, user_row: int) -> Ranking:
+    def first_ranks(self, view: View, user_id: str) -> Made | None:
         """The head of a known user of whom there are no events, asked for without any wish: what is made ahead."""
-        asker, wish = asker_for(view, view.served.snapshot.user_id(user_row)), RankingQuery(k=RANKS)
+        if self._mirror.is_forgotten(user_id):
+            return None
+        asker, wish = asker_for(view, user_id), RankingQuery(k=RANKS)
         filters = Filters(_blocked(view, asker, wish, view.left_out()))
-        return self._ranked(view, asker, filters, None, wish)[0]
+        ranking, _ = self._ranked(view, asker, filters, None, wish)
+        return Made(page_of(ranking.at(slice(RANKS))), filters.count_allowed(view))
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
         """What counts for a user. Raises `UnknownUser`."""
@@ -207,6 +216,7 @@ class Recommender:
     def forget(self, user_id: str) -> None:
         """Take down the answers and the scores kept for a user."""
         self.routed.forget(user_id)
+        self._ahead.forget(user_id)
         self.answers.own.remove(lambda _, answer: answer.user_id == user_id)
 
     def degraded(self) -> tuple[str, ...]:
@@ -229,30 +239,42 @@ class Recommender:
         return Moment(view, pin, left_out, self._trends.popularity(view, pin.period), self.degraded())
 
     def _kept(self, answer: Answer) -> Answer:
-        asker, page = answer.asker, answer.page
-        degraded = bool(answer.degraded)
+        asker, degraded = answer.asker, bool(answer.degraded)
         self._metrics.answer(asker.strategy, answer.candidates, complete=answer.complete, degraded=degraded)
-        view, displays = answer.view, answer.displays
         kept = KeptAnswer(
             recommendation_id=answer.recommendation_id,
             user_id=asker.user_id,
             user_version=asker.version,
-            snapshot_id=view.served.id,
+            snapshot_id=answer.view.served.id,
             strategy=asker.strategy,
             history_rows=asker.history_rows,
-            item_ids=tuple([display.item_id for display in displays]),
-            titles=tuple([display.title for display in displays]),
-            images=tuple([display.image for display in displays]),
-            inferred=tuple(map(tuple, answer.inferred)),
-            terms=[vars(head) for head in answer.heads],
-            modalities=view.served.modalities,
-            faithfulness=view.served.manifest.explanation,
-            contributions=page.contributions,
-            weights=page.weights,
-            modality_amounts=page.modality_amounts,
+            displays=answer.displays,
+            inferred=answer.inferred,
+            heads=answer.heads,
+            modalities=answer.view.served.modalities,
+            faithfulness=answer.view.served.manifest.explanation,
+            page=answer.page,
         )
         self.answers.keep(kept)
         return answer
+
+    def _ready(
+        self, served: ServedSnapshot, user_id: str, events: UserEvents, wish: RankingQuery, pin: Pin | None
+    ) -> Answer | None:
+        """What was made ahead, as `_recommend` would answer; None where that takes more than what the snapshot says of
+        the user and the catalogue as it is now.
+        """
+        view = self._catalogue.view(served)
+        if events is not NO_EVENTS or not _is_plain(wish) or (pin is not None and pin.items_version < view.version):
+            return None
+        made = self._ahead.find(view, user_id, slice(wish.offset, wish.offset + wish.k))
+        if made is None:
+            return None
+        pin = pin or Pin(served.id, 0, view.version, self._trends.period)
+        asker = asker_for(view, user_id)
+        ranks = np.arange(wish.offset + 1, wish.offset + len(made.page) + 1)
+        place = (made.page, ranks, wish.offset, wish.k, made.available, 0)
+        return Answer(view, asker, new_recommendation_id(time.time()), *place, pin, None, self.degraded())
 
     def _recommend(self, user_id: str, events: UserEvents, wish: RankingQuery, at: Moment, now: Moment) -> Answer:
         asker = self.routed.asker(at.view, user_id, events, at.pin.user_version)
@@ -282,15 +304,13 @@ class Recommender:
             day = at.pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
             ranking = popular_ranking(view, at.popularity, filters, exploration, f"{seed}\0{day}")
             page, scored = ranking.at(places), len(ranking)
-        elif (found := self._ahead.find(view, asker.user_row, places) if _is_plain(wish, at) else None) is not None:
-            page = found
         else:
             ranking, scored = self._ranked(view, asker, filters, factors, wish)
             page = ranking.at(places)
         ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
         if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
             page, ranks = page.at(kept), ranks[kept]
-        place = (page, ranks, wish.offset, wish.k, filters.count_allowed(view), scored)
+        place = (page_of(page), ranks, wish.offset, wish.k, filters.count_allowed(view), scored)
         return Answer(view, asker, new_recommendation_id(time.time()), *place, at.pin, exploration, at.degraded)
 
     def _ranked(
@@ -331,10 +351,9 @@ def _blocked(view: View, asker: Asker, wish: RankingQuery, left_out: NDArray[np.
     return np.unique(np.concatenate(parts)) if parts else asker.seen[:0]
 
 
-def _is_plain(wish: RankingQuery, at: Moment) -> bool:
-    """Whether the answer depends on nothing but user and catalogue as they are now."""
-    usual = wish.exclude_seen and not (wish.category or wish.exclude or wish.steer or wish.diversity)
-    return usual and at.pin.items_version >= at.view.version
+def _is_plain(wish: RankingQuery) -> bool:
+    """Whether an answer depends on nothing but its user and the catalogue."""
+    return wish.exclude_seen and not (wish.category or wish.exclude or wish.steer or wish.diversity)
 
 
 def _kind(served: ServedSnapshot, wish: RankingQuery) -> str:

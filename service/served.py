@@ -6,18 +6,17 @@ import os
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from threading import Thread
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from model_store.scoring import Scorer, UserState, scorer_for
 from model_store.snapshot import Snapshot
+from service.printed import Display, TermHead
 from service.retrieval.choice import IndexChoice, index_for
 from service.retrieval.protocol import CandidateIndex
 from service.user_encoder import UserEncoder
@@ -26,30 +25,6 @@ DISPLAYS_KEPT = 200_000
 MASKS_KEPT = 64
 MIN_DEPTH = 100
 """Candidates are never fewer than the ranks that one retrieval has to fill."""
-
-
-@dataclass(frozen=True)
-class Display:
-    """What an answer prints of an item."""
-
-    item_id: str
-    title: str | None
-    image: str | None
-
-    @cached_property
-    def json(self) -> tuple[bytes, bytes]:
-        """The members of its JSON object up to the value of `rank`, and those from `title` to `image`."""
-        rest = orjson.dumps({"title": self.title, "image": self.image})
-        return b'{"item":' + orjson.dumps(self.item_id) + b',"rank":', b"," + rest[1:-1]
-
-
-@dataclass(frozen=True)
-class TermHead:
-    """What an answer prints of a term, whatever the pair."""
-
-    name: str
-    role: str
-    modalities: dict[str, float]
 
 
 class ServedSnapshot:

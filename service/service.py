@@ -10,6 +10,7 @@ from service.ahead import Ahead
 from service.catalogue import Catalogue
 from service.deployment import Deployment
 from service.encoding import ContentEncoders
+from service.limiting import Limiting
 from service.prepared import PreparedAnswers
 from service.recall import Recall
 from service.recommender import Recommender
@@ -54,6 +55,7 @@ class Service:
         )
         memory, ttl = int(settings.cache_memory_mb * 2**20), settings.answer_ttl_seconds / 2
         self.prepared = PreparedAnswers(self.recommender, self.metrics, memory, ttl)
+        self.limiting = None if settings.rate_limit is None else Limiting(settings.rate_limit, settings)
         self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -66,7 +68,7 @@ class Service:
         await self.trends.renew(time.time())
         await self.watcher.catch_up()
         ahead = self.ahead.follow(self.view, self.recommender.first_ranks)
-        followed = (self.watcher.follow(), self._follow_state(), self.trends.follow(), ahead)
+        followed = (self.watcher.follow(), self._follow_state(), self.mirror.list_users(), self.trends.follow(), ahead)
         self._following = [asyncio.create_task(following) for following in followed]
 
     async def stop(self) -> None:
@@ -76,6 +78,8 @@ class Service:
         self.watcher.close()
         self.catalogue.close()
         self.workbench.close()
+        if self.limiting is not None:
+            await self.limiting.close()
         await asyncio.to_thread(self.tracing.close)
 
     async def stop_following(self) -> None:

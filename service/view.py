@@ -17,7 +17,8 @@ from model_store.items import ItemInfo
 from model_store.scoring import Because, PairScores, UserState
 from service.added import AddedItems
 from service.new_items import EncodedItem
-from service.served import Display, ServedSnapshot
+from service.printed import Display
+from service.served import ServedSnapshot
 
 MASKS_KEPT = 16
 NO_ROWS = np.zeros(0, np.int64)

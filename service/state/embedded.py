@@ -93,6 +93,20 @@ class EmbeddedState(StateStore):
             return NO_EVENTS
         return UserEvents(tuple(map(_kept, rows)), forgotten[0][0] if forgotten else 0)
 
+    async def users(self) -> AsyncIterator[list[str]]:
+        """See `StateStore.users`; reads in a thread, for there may be many."""
+        try:
+            connection = await asyncio.to_thread(self._connect)
+            try:
+                for query in ("SELECT DISTINCT user FROM events", "SELECT user FROM forgotten"):
+                    rows = await asyncio.to_thread(connection.execute, query)
+                    while found := await asyncio.to_thread(rows.fetchmany, EXPORT_BLOCK):
+                        yield [user for (user,) in found]
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise StateUnavailable(str(error)) from error
+
     async def forget(self, user_id: str) -> None:
         """See `StateStore.forget`."""
 

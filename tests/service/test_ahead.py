@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ import numpy as np
 import pytest
 
 from service import ahead as module
-from service.ahead import RANKS, Table
-from service.ranking import Ranking
+from service.ahead import RANKS, Made, Table
 from service.view import View
 from tests.support.events import event, sent
 from tests.support.service_client import ServiceClient, in_process, promoted
@@ -131,7 +131,8 @@ async def test_memory_is_bounded_and_the_longest_histories_come_first(store_root
         assert await made(client) == capacity
         lengths = np.diff(view.served.snapshot.array("history_indptr"))
         find = client.service.ahead.find
-        kept = [row for row in range(20) if find(view, row, slice(0, 20)) is not None]
+        users = map(view.served.snapshot.user_id, range(20))
+        kept = [row for row, user in enumerate(users) if find(view, user, slice(0, 20)) is not None]
         assert min(lengths[kept]) >= max(np.delete(lengths, kept))
 
 
@@ -147,14 +148,37 @@ async def test_numbers_that_do_not_fit_are_left_to_the_usual_way(store_root: Pat
     async with in_process(store_root, state=tmp_path / "a") as client:
         view = client.service.view()
         assert isinstance(view, View)
-        table, ranking = Table(view, 2**20), client.service.recommender.first_ranks(view, 1)
-        huge = Ranking(
-            ranking.rows, ranking.scores, ranking.contributions * 1e6, ranking.weights, ranking.modality_amounts
-        )
-        table.put(1, huge)
-        assert (table.count, table.get(1, slice(0, 20))) == (0, None)
-        table.put(1, ranking)
-        found = table.get(1, slice(3, 9))
+        table, made = Table(view, 2**20), client.service.recommender.first_ranks(view, USER)
+        assert made is not None
+        for name in ("numbers", "modality_amounts"):
+            huge = replace(made.page, **{name: getattr(made.page, name) * 1e6})
+            table.put(USER, Made(huge, made.available))
+            assert (table.count, table.get(USER, slice(0, 20))) == (0, None)
+        table.put(USER, made)
+        found = table.get(USER, slice(3, 9))
         assert found is not None
-        for name in ("rows", "scores", "contributions", "weights", "modality_amounts"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(ranking, name)[3:9])
+        first, stop = made.page.counts[:3].sum(), made.page.counts[:9].sum()
+        np.testing.assert_array_equal(found.page.numbers, made.page.numbers[first:stop])
+        for name in ("rows", "chosen", "modality_amounts"):
+            np.testing.assert_array_equal(getattr(found.page, name), getattr(made.page, name)[3:9])
+        assert found.available == made.available
+
+
+async def test_nothing_is_left_of_who_was_forgotten(store_root: Path, tmp_path: Path) -> None:
+    async with in_process(store_root, state=tmp_path / "a", **UNCACHED) as client:
+        assert await made(client) == 19
+        view, ahead = client.service.view(), client.service.ahead
+        assert view is not None
+        found = client.service.recommender.first_ranks(view, USER)
+        assert found is not None
+        assert ahead.find(view, USER, slice(0, 20)) is not None
+        table = ahead._table
+        assert table is not None
+        place = table._places[USER]
+        assert table._numbers[place].any()
+        await client.delete("/users/user%2F001")
+        table.put(USER, found)  # as by work that was under way
+        assert ahead.find(view, USER, slice(0, 20)) is None
+        assert not table._numbers[place].any()
+        await client.delete("/items/item%2F004")  # another view: everybody's ranking is made again
+        assert await made(client) == 18
