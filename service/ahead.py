@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,18 +32,19 @@ BUSY_FACTOR = 4
 """While people ask, the work pauses for so many times as long as it worked: a fifth of a core at most."""
 _UNIT = 10.0**DECIMALS
 _MOST = 2**31 - 1
-_NOTHING, _NAN = -(2**31), -(2**31) + 1
-"""No number at all, and the one that is none."""
+_NO_NUMBER = -(2**31)
 ID_BYTES = 200
 """What it costs to find a user."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """The ranks of a user, and how many items pass the user's filters at all."""
+    """The ranks of a user of the snapshot."""
 
     page: Page
     available: int
+    """How many items pass the user's filters at all."""
+    user_row: int
 
 
 class Ahead:
@@ -73,10 +74,11 @@ class Ahead:
         found = self.find(view, user_id, slice(at[0], at[0] + 1)) if at else None
         return None if found is None else found.page
 
-    def forget(self, user_id: str) -> None:
-        """Take down what was made for a user."""
+    def forget(self, users: Set[str]) -> None:
+        """Take down what was made for these users."""
         if self._table is not None:
-            self._table.forget(user_id)
+            for user_id in users:
+                self._table.forget(user_id)
 
     async def follow(self, current: Callable[[], View | None], make: Callable[[View, str], Made | None]) -> None:
         """Keep up with snapshots and live items until cancelled.
@@ -128,12 +130,14 @@ class Table:
         self.view = view
         manifest = view.served.manifest
         gated = sum(term.role != "base" for term in manifest.terms)
-        terms = len(manifest.terms) - gated + min(manifest.top_k_experts or gated, gated)
-        numbers, chosen, modalities = 1 + 2 * terms, (len(manifest.terms) + 7) // 8, len(view.served.modalities)
+        weighed = min(manifest.top_k_experts or gated, gated)
+        numbers = 1 + len(manifest.terms) - gated + 2 * weighed
+        chosen, modalities = (2 * len(manifest.terms) + 7) // 8, len(view.served.modalities)
         size = ID_BYTES + RANKS * (4 + chosen + 4 * numbers + 4 * modalities)
         self.capacity = min(view.served.snapshot.n_users, max_bytes // size)
         self._places: dict[str, int | None] = {}
         self._available = np.zeros(self.capacity, np.int32)
+        self._users = np.zeros(self.capacity, np.int32)
         self._lengths = np.zeros(self.capacity, np.uint8)
         self._rows = np.zeros((self.capacity, RANKS), np.int32)
         self._chosen = np.zeros((self.capacity, RANKS, chosen), np.uint8)
@@ -145,18 +149,18 @@ class Table:
         """Keep up to `RANKS`; not where numbers do not fit, nor of a user who was forgotten meanwhile."""
         page, place = made.page, self.count
         filled = np.arange(self._numbers.shape[2]) < page.counts[:, None]  # (R, S)
-        largest = max(np.abs(np.nan_to_num(page.numbers)).max(initial=0), np.abs(page.modality_amounts).max(initial=0))
+        largest = max(np.abs(page.numbers).max(initial=0), np.abs(page.modality_amounts).max(initial=0))
         fits = len(page) <= RANKS and filled.sum() == len(page.numbers) and largest * _UNIT < _MOST
         if user_id in self._places or not fits:
             return
         items = slice(len(page))
-        block = np.full(filled.shape, _NOTHING)
-        block[filled] = np.where(np.isnan(page.numbers), _NAN, np.rint(page.numbers * _UNIT))
+        block = np.full(filled.shape, _NO_NUMBER)
+        block[filled] = np.rint(page.numbers * _UNIT)
         self._numbers[place, items] = block
         self._rows[place, items] = page.rows
         self._chosen[place, items] = page.chosen
         self._amounts[place, items] = np.rint(page.modality_amounts * _UNIT)
-        self._lengths[place], self._available[place] = len(page), made.available
+        self._lengths[place], self._available[place], self._users[place] = len(page), made.available, made.user_row
         self._places[user_id] = place
         self.count += 1
 
@@ -167,16 +171,13 @@ class Table:
             return None
         items = slice(ranks.start, min(ranks.stop, int(self._lengths[place])))
         block = self._numbers[place, items]
-        whole = block[block != _NOTHING]
-        numbers = whole / _UNIT
-        numbers[whole == _NAN] = np.nan
         page = Page(
             self._rows[place, items].astype(np.int64),
             self._chosen[place, items].copy(),
-            numbers,
+            block[block != _NO_NUMBER] / _UNIT,
             self._amounts[place, items] / _UNIT,
         )
-        return Made(page, int(self._available[place]))
+        return Made(page, int(self._available[place]), int(self._users[place]))
 
     def forget(self, user_id: str) -> None:
         """Take down what was put for a user, and overwrite it."""

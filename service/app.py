@@ -78,6 +78,7 @@ def create_app(settings: Settings | None = None) -> Application:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     await service.start()
+    app.openapi()  # made once, for it takes longer than anybody should wait
     # What is here by now stays: without this every full collection looks through it, for longer than 5 ms.
     gc.collect()
     gc.freeze()

@@ -25,14 +25,17 @@ class Display:
     image: str | None
 
     @cached_property
-    def json(self) -> tuple[bytes, bytes]:
-        """The members of its JSON object up to the value of `rank`, and those from `title` to `image`.
+    def before(self) -> bytes:
+        """The end of the object before its own, and its members up to the value of `rank`.
 
-        As parts of a format: every `%` stands twice.
+        As a part of a format: every `%` stands twice.
         """
-        rest = orjson.dumps({"title": self.title, "image": self.image})
-        before = b'{"item":' + orjson.dumps(self.item_id) + b',"rank":'
-        return before.replace(b"%", b"%%"), b"," + rest[1:-1].replace(b"%", b"%%")
+        return b'},{"item":' + orjson.dumps(self.item_id).replace(b"%", b"%%") + b',"rank":'
+
+    @cached_property
+    def after(self) -> bytes:
+        """The members from `title` to `image`, as part of a format."""
+        return b"," + orjson.dumps({"title": self.title, "image": self.image})[1:-1].replace(b"%", b"%%")
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ class TermHead:
 class Page:
     """Ranked items with every number that is printed of them, rounded as printed.
 
-    `numbers` holds item after item: the score, then weight and contribution of each term that the item has, in the
-    order of the terms. A term without a gate has the weight NaN.
+    `numbers` holds item after item: the score, then of each term that the item has, in the order of the terms, its
+    weight, where it has one, and its contribution.
     """
 
     rows: NDArray[np.int64]  # (K,)
-    chosen: NDArray[np.uint8]  # (K, ceil(T/8)) whose bits, the lowest first, say which terms an item has
+    chosen: NDArray[np.uint8]  # (K, ceil(2T/8)): the first T bits say which terms an item has, the next which weights
     numbers: NDArray[np.float64]  # (N,)
     modality_amounts: NDArray[np.float64]  # (K, M)
 
@@ -68,8 +71,8 @@ class Page:
     @property
     def counts(self) -> NDArray[np.int64]:
         """(K,) how many numbers each item has."""
-        terms: NDArray[np.int64] = np.unpackbits(self.chosen, axis=1).sum(axis=1, dtype=np.int64)
-        return 1 + 2 * terms
+        chosen: NDArray[np.int64] = np.unpackbits(self.chosen, axis=1).sum(axis=1, dtype=np.int64)
+        return 1 + chosen
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -82,18 +85,18 @@ class Page:
         """The terms of one item, as answers print them."""
         counts = self.counts
         start = int(counts[:position].sum())
-        numbers = self.numbers[start : start + int(counts[position])].tolist()
-        bits = np.unpackbits(self.chosen[position], bitorder="little")[: len(heads)].tolist()
-        present = [head for head, bit in zip(heads, bits, strict=True) if bit]
+        numbers = iter(self.numbers[start + 1 : start + int(counts[position])].tolist())
+        bits = np.unpackbits(self.chosen[position], bitorder="little").tolist()
         return [
             {
                 "name": head.name,
                 "role": head.role,
                 "modalities": head.modalities,
-                "weight": weight if weight == weight else None,
-                "contribution": contribution,
+                "weight": next(numbers) if bits[len(heads) + place] else None,
+                "contribution": next(numbers),
             }
-            for head, weight, contribution in zip(present, numbers[1::2], numbers[2::2], strict=True)
+            for place, head in enumerate(heads)
+            if bits[place]
         ]
 
     def amounts_at(self, position: int, modalities: list[str]) -> dict[str, float]:

@@ -102,11 +102,13 @@ def page_of(ranking: Ranking) -> Page:
     present = (ranking.contributions != 0) | (ranking.weights > 0) | (ranking.contributions.shape[1] == 1)
     items, terms = present.shape
     numbers, printed = np.empty((items, 1 + 2 * terms)), np.ones((items, 1 + 2 * terms), np.bool_)
+    weighed = present & ~np.isnan(ranking.weights)
     numbers[:, 0] = ranking.scores
     numbers[:, 1::2] = ranking.weights
     numbers[:, 2::2] = ranking.contributions
-    printed[:, 1::2] = printed[:, 2::2] = present
-    chosen, rounded = np.packbits(present, axis=1, bitorder="little"), numbers[printed].round(DECIMALS)
+    printed[:, 1::2], printed[:, 2::2] = weighed, present
+    chosen = np.packbits(np.concatenate([present, weighed], axis=1), axis=1, bitorder="little")
+    rounded = numbers[printed].round(DECIMALS)
     return Page(ranking.rows.copy(), chosen, rounded, ranking.modality_amounts.copy())  # a view would keep all of it
 
 

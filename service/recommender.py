@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.ahead import RANKS, Ahead, Made
-from service.asking import Asker, asker_for, session_asker
+from service.asking import Asker, asker_for, known_asker, session_asker
 from service.candidates import Filters, gather
 from service.catalogue import Catalogue
 from service.diversity import diversified
@@ -36,6 +36,8 @@ from service.workbench import Workbench, turn
 
 HEAD_RANKS = MIN_DEPTH
 """Ranks filled from candidates at the snapshot's depth, and the window that `diversity` reorders."""
+FEW = 64
+"""So many ids are found in no time."""
 TAIL_DEPTH = 4 * MAX_RANKS
 """Candidates behind the ranks beyond the head."""
 
@@ -60,8 +62,12 @@ class Answer:
     asker: Asker
     recommendation_id: str
     page: Page
-    ranks: NDArray[np.int64]
+    ranks: Sequence[int]
     """(K,) the rank of every item of the page, from 1."""
+    displays: list[Display]
+    """(K,) what the page prints of its items."""
+    inferred: list[list[str]]
+    """(K,) per item the modalities whose evidence is inferred."""
     offset: int
     requested: int
     available: int
@@ -76,18 +82,6 @@ class Answer:
     def heads(self) -> list[TermHead]:
         """What the columns of the page's terms are called."""
         return heads_of(self.view.served, self.asker.strategy)
-
-    @cached_property
-    def displays(self) -> list[Display]:
-        """(K,) what the page prints of its items."""
-        return [self.view.display(row) for row in self.page.rows.tolist()]
-
-    @cached_property
-    def inferred(self) -> list[list[str]]:
-        """(K,) per item the modalities whose evidence is inferred."""
-        if self.view.n_items == self.view.served.n_items:
-            return [[]] * len(self.page)
-        return [self.view.inferred(row) for row in self.page.rows.tolist()]
 
     @property
     def complete(self) -> bool:
@@ -137,7 +131,8 @@ class Recommender:
         now = self._now(served, events.version)
         seen_at = now if pin is None else self._at(now.view, pin)
         work = partial(self._recommend, user_id, events, wish, seen_at, now)
-        return self._kept(await self._workbench.run(_kind(served, wish), work, waits=served.waits))
+        kind = _kind(served, wish, len(events.events))
+        return self._kept(await self._workbench.run(kind, work, waits=served.waits))
 
     async def recommend_session(self, served: ServedSnapshot, item_ids: Sequence[str], wish: RankingQuery) -> Answer:
         """The page of `wish` for somebody who looked at these items, most recent last. Raises `InvalidRequest`."""
@@ -147,7 +142,8 @@ class Recommender:
             rows = [row for item_id in item_ids if (row := moment.view.item_row(item_id)) is not None]
             return self._answer(session_asker(moment.view, rows), wish, moment, seed="\0".join(item_ids))
 
-        return self._kept(await self._workbench.run(_kind(served, wish), work, waits=served.waits))
+        kind = _kind(served, wish, len(item_ids))
+        return self._kept(await self._workbench.run(kind, work, waits=served.waits))
 
     async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Page]:
         """The newest score of one pair, as a page of one item. Raises `UnknownUser`, `UnknownItem`."""
@@ -168,7 +164,8 @@ class Recommender:
         asker, wish = asker_for(view, user_id), RankingQuery(k=RANKS)
         filters = Filters(_blocked(view, asker, wish, view.left_out()))
         ranking, _ = self._ranked(view, asker, filters, None, wish)
-        return Made(page_of(ranking.at(slice(RANKS))), filters.count_allowed(view))
+        assert asker.user_row is not None
+        return Made(page_of(ranking.at(slice(RANKS))), filters.count_allowed(view), asker.user_row)
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
         """What counts for a user. Raises `UnknownUser`."""
@@ -182,7 +179,8 @@ class Recommender:
         """
         events = await self._events_of(user_id)
         asked = partial(self.routed.asker, self._catalogue.view(served), user_id, events or NO_EVENTS)
-        asker = await self._workbench.run("ask", asked, waits=served.waits)
+        kind = f"ask {_extent(len(events.events) if events else 0)}"
+        asker = await self._workbench.run(kind, asked, waits=served.waits)
         if not asker.exists and events is None:
             raise StateUnavailable(f"user {user_id!r} is not in snapshot {served.id}, and events cannot be read now")
         if not asker.exists:
@@ -213,11 +211,11 @@ class Recommender:
         events = await self._events_of(found.user_id) or NO_EVENTS
         return None if events.forgotten_at > found.user_version else found
 
-    def forget(self, user_id: str) -> None:
-        """Take down the answers and the scores kept for a user."""
-        self.routed.forget(user_id)
-        self._ahead.forget(user_id)
-        self.answers.own.remove(lambda _, answer: answer.user_id == user_id)
+    async def forget(self, users: Set[str]) -> None:
+        """Take down the answers and the scores kept for these users, and the rankings made ahead."""
+        self.routed.forget(users)
+        self._ahead.forget(users)
+        await self.answers.own.remove(lambda _, answer: answer.user_id in users)
 
     def degraded(self) -> tuple[str, ...]:
         """What answers have to do without: `events` while the state store is unavailable."""
@@ -247,7 +245,8 @@ class Recommender:
             user_version=asker.version,
             snapshot_id=answer.view.served.id,
             strategy=asker.strategy,
-            history_rows=asker.history_rows,
+            history_rows=asker.history_rows if asker.user_row is None else None,
+            user_row=asker.user_row,
             displays=answer.displays,
             inferred=answer.inferred,
             heads=answer.heads,
@@ -271,10 +270,22 @@ class Recommender:
         if made is None:
             return None
         pin = pin or Pin(served.id, 0, view.version, self._trends.period)
-        asker = asker_for(view, user_id)
-        ranks = np.arange(wish.offset + 1, wish.offset + len(made.page) + 1)
-        place = (made.page, ranks, wish.offset, wish.k, made.available, 0)
-        return Answer(view, asker, new_recommendation_id(time.time()), *place, pin, None, self.degraded())
+        ranks = range(wish.offset + 1, wish.offset + len(made.page) + 1)
+        return Answer(
+            view,
+            known_asker(served, user_id, made.user_row),
+            new_recommendation_id(time.time()),
+            made.page,
+            ranks,
+            *view.shown(made.page.rows.tolist()),
+            wish.offset,
+            wish.k,
+            made.available,
+            0,
+            pin,
+            None,
+            self.degraded(),
+        )
 
     def _recommend(self, user_id: str, events: UserEvents, wish: RankingQuery, at: Moment, now: Moment) -> Answer:
         asker = self.routed.asker(at.view, user_id, events, at.pin.user_version)
@@ -310,7 +321,8 @@ class Recommender:
         ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
         if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
             page, ranks = page.at(kept), ranks[kept]
-        place = (page_of(page), ranks, wish.offset, wish.k, filters.count_allowed(view), scored)
+        shown = view.shown(page.rows.tolist())
+        place = (page_of(page), ranks.tolist(), *shown, wish.offset, wish.k, filters.count_allowed(view), scored)
         return Answer(view, asker, new_recommendation_id(time.time()), *place, at.pin, exploration, at.degraded)
 
     def _ranked(
@@ -356,8 +368,16 @@ def _is_plain(wish: RankingQuery) -> bool:
     return wish.exclude_seen and not (wish.category or wish.exclude or wish.steer or wish.diversity)
 
 
-def _kind(served: ServedSnapshot, wish: RankingQuery) -> str:
-    """Wishes that take about as long: deep ones and steered ones score more candidates."""
+def _kind(served: ServedSnapshot, wish: RankingQuery, told: int) -> str:
+    """Wishes that take about as long: deep and steered ones score more candidates, diverse ones compare them, and every
+    event or item that the answer is `told` of has to be found.
+    """
     deep = " deep" if wish.offset + wish.k > HEAD_RANKS else ""
+    diverse = " diverse" if wish.diversity else ""
     steered = f" steered {served.depth_for(dict(map(parse_steer, wish.steer))).bit_length()}" if wish.steer else ""
-    return f"recommend{deep}{steered}"
+    return f"recommend{deep}{diverse}{steered} {_extent(told + len(wish.exclude))}"
+
+
+def _extent(count: int) -> int:
+    """0 for numbers that hardly count, one more for each doubling."""
+    return (count // FEW).bit_length()

@@ -49,38 +49,45 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
 def _items(answer: Answer, explain: str) -> bytes:
     """One JSON object per item: whatever is the same in other answers is kept as parts of a format for the numbers."""
     page = answer.page
-    terms = _terms(answer) if explain != "none" else [b""] * len(page)
-    more = _more(answer) if explain == "full" else [b""] * len(page)
-    pieces: list[bytes] = []
-    for display, rank, inferred, term, rest in zip(
-        answer.displays, answer.ranks.tolist(), answer.inferred, terms, more, strict=True
-    ):
-        before, after = display.json
-        if inferred:
-            after += b',"inferred":' + orjson.dumps(inferred).replace(b"%", b"%%")
-        pieces += (before, _RANKS[rank], after, term, rest, b"},")
-    return b"".join(pieces)[:-1] % _numbers(page.numbers if explain != "none" else page.scores)
+    rest = _terms(answer) if explain != "none" else [b""] * len(page)
+    if any(answer.inferred):
+        rest = [(_inferred(names) if names else b"") + last for names, last in zip(answer.inferred, rest, strict=True)]
+    if explain == "full":
+        rest = [first + last for first, last in zip(rest, _more(answer), strict=True)]
+    pieces = [
+        piece
+        for display, rank, last in zip(answer.displays, answer.ranks, rest, strict=True)
+        for piece in (display.before, _RANKS[rank], display.after, last)
+    ]
+    numbers = _numbers(page.numbers if explain != "none" else page.scores)
+    return b"".join(pieces)[2:] % numbers + b"}" if pieces else b""
+
+
+def _inferred(names: list[str]) -> bytes:
+    return b',"inferred":' + orjson.dumps(names).replace(b"%", b"%%")
 
 
 def _terms(answer: Answer) -> list[bytes]:
     """Per item the member `experts`; `%b` stands for weight and contribution of a term that it has."""
-    heads, templates = answer.heads, answer.view.served.term_templates
+    heads, templates = answer.heads, answer.view.served.term_templates.setdefault(answer.asker.strategy, {})
     chosen, width = answer.page.chosen.tobytes(), answer.page.chosen.shape[1]
-    kind = answer.asker.strategy == "popular"
+    keys = [chosen[start : start + width] for start in range(0, len(chosen), width)]
+    try:
+        return [templates[key] for key in keys]
+    except KeyError:
+        templates.update({key: _template(heads, key) for key in keys})
+        return [templates[key] for key in keys]
+
+
+def _template(heads: list[TermHead], chosen: bytes) -> bytes:
+    """The member `experts` of an item with the terms and weights whose bits are set."""
+    bits = int.from_bytes(chosen, "little")
     written = []
-    for start in range(0, len(chosen), width):
-        key = (kind, chosen[start : start + width])
-        template = templates.get(key)
-        if template is None:
-            template = templates[key] = _template(heads, int.from_bytes(key[1], "little"))
-        written.append(template)
-    return written
-
-
-def _template(heads: list[TermHead], chosen: int) -> bytes:
-    """The member `experts` of an item with the terms whose bits are set."""
-    terms = [vars(head) for place, head in enumerate(heads) if chosen >> place & 1]
-    written = [orjson.dumps(term)[:-1].replace(b"%", b"%%") + b',"weight":%b,"contribution":%b}' for term in terms]
+    for place, head in enumerate(heads):
+        if bits >> place & 1:
+            weight = b"%b" if bits >> (len(heads) + place) & 1 else b"null"
+            term = orjson.dumps(vars(head))[:-1].replace(b"%", b"%%")
+            written.append(term + b',"weight":' + weight + b',"contribution":%b}')
     return b',"experts":[' + b",".join(written) + b"]"
 
 
@@ -97,7 +104,7 @@ def _more(answer: Answer) -> list[bytes]:
 
 
 def _numbers(values: NDArray[np.float64]) -> tuple[bytes, ...]:
-    """Each of `values` (n,) as JSON prints it; NaN becomes null."""
+    """Each of `values` (n,) as JSON prints it."""
     if len(values) == 0:
         return ()  # a page without items; splitting nothing gives one empty piece
     return tuple(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b","))

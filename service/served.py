@@ -50,8 +50,8 @@ class ServedSnapshot:
         self.terms = [TermHead(t.name, t.role, _shares(t.modalities)) for t in self.manifest.terms]
         self.popular_term = TermHead("popularity", "base", {self.modalities[0]: 1.0})
         self._searchable: list[str] | None = None
-        self.term_templates: dict[tuple[bool, bytes], bytes] = {}
-        """How the terms of an item are printed, by which ones it has; `rendering.py` fills it."""
+        self.term_templates: dict[str, dict[bytes, bytes]] = {}
+        """How the terms of an item are printed, by strategy and by which ones it has; `rendering.py` fills it."""
         own = weakref.proxy(self)  # caches that held it would keep it, index and all, until the next full collection
         self.display = lru_cache(maxsize=DISPLAYS_KEPT)(partial(ServedSnapshot._display, own))
         self.in_categories = lru_cache(maxsize=MASKS_KEPT)(partial(ServedSnapshot._in_categories, own))
@@ -79,6 +79,14 @@ class ServedSnapshot:
     def depth_for(self, steer: Mapping[str, float]) -> int:
         """How many candidates an answer steered by these factors is drawn from."""
         return max(self.manifest.candidates.depth_for(steer), MIN_DEPTH)
+
+    def history(self, user_row: int) -> NDArray[np.int32]:
+        """The history that the snapshot knows of a user, as far as the model reads it, oldest first."""
+        return self.capped(self.snapshot.history(user_row))
+
+    def capped(self, history: NDArray[np.int32]) -> NDArray[np.int32]:
+        """As much of a history as the model reads, in memory of its own."""
+        return np.array(history[-self.manifest.history_cap :], np.int32)
 
     def encode_user(self, history_rows: NDArray[np.int32]) -> UserState:
         """The state of a user with this history: by the snapshot's own graph where the model has one."""

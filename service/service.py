@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Set
 
 from service.ahead import Ahead
 from service.catalogue import Catalogue
@@ -105,16 +106,16 @@ class Service:
 
     async def catch_up(self) -> None:
         """Take in what other workers changed."""
-        for user_id in await self.mirror.catch_up():
-            self.forget(user_id)
+        await self.forget(await self.mirror.catch_up())
         await self.catalogue.refresh()
         amiss = {"state": self.mirror.failure, "snapshot": self.watcher.refused or self.watcher.failure}
         self.metrics.degraded(part for part, failure in amiss.items() if failure is not None)
 
-    def forget(self, user_id: str) -> None:
-        """Take down whatever this worker keeps of a user in memory."""
-        self.recommender.forget(user_id)
-        self.prepared.forget(user_id)
+    async def forget(self, users: Set[str]) -> None:
+        """Take down whatever this worker keeps of these users in memory."""
+        if users:
+            await self.recommender.forget(users)
+            await self.prepared.forget(users)
 
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""

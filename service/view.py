@@ -94,6 +94,12 @@ class View:
         """The modalities whose evidence is inferred from neighbours; none for the snapshot's own items."""
         return list(self._encoded[row - self.served.n_items].inferred) if row >= self.served.n_items else []
 
+    def shown(self, rows: list[int]) -> tuple[list[Display], list[list[str]]]:
+        """Of each of these rows what answers print of the item, and what is inferred of it."""
+        if not self._changed and self.n_items == self.served.n_items:
+            return list(map(self.served.display, rows)), [[]] * len(rows)
+        return list(map(self.display, rows)), list(map(self.inferred, rows))
+
     def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows (n,) of items that resemble the one at `row` in a modality, and their cosines.
 

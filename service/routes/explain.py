@@ -127,12 +127,16 @@ async def _kept(service: ServiceParts, context: RequestContext, recommendation_i
 
 async def _recalled(service: ServiceParts, kept: KeptAnswer, item_id: str) -> list[dict[str, Any]] | None:
     """What the history had to do with it, from the snapshot that gave the answer, in memory or out of the store."""
-    if len(kept.history_rows) == 0:
+    if kept.history_rows is not None and len(kept.history_rows) == 0:
         return []
     served = service.deployment.loaded(kept.snapshot_id)
     view = await service.recall.view(kept.snapshot_id) if served is None else service.catalogue.view(served)
     row = None if view is None else view.item_row(item_id)
-    return None if view is None or row is None else await _because(service, view, kept.history_rows, row)
+    if view is None or row is None:
+        return None
+    history = view.served.history(kept.user_row) if kept.user_row is not None else kept.history_rows
+    assert history is not None
+    return await _because(service, view, history, row)
 
 
 async def _because(

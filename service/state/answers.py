@@ -41,8 +41,9 @@ class KeptAnswer:
     """Of the user's events that it was made from: void once the user was forgotten later."""
     snapshot_id: str
     strategy: str
-    history_rows: NDArray[np.int32]
-    """What the user was scored from, oldest first."""
+    history_rows: NDArray[np.int32] | None
+    """What the user was scored from, oldest first; None: what the snapshot says of `user_row`."""
+    user_row: int | None
     displays: list[Display]  # (K,)
     inferred: list[list[str]]  # (K,) modalities
     heads: list[TermHead]  # (T,)
@@ -54,7 +55,8 @@ class KeptAnswer:
     @property
     def size(self) -> int:
         """Bytes of memory, roughly."""
-        return OVERHEAD_BYTES + ITEM_BYTES * len(self.displays) + self.history_rows.nbytes + self.page.nbytes
+        history = 0 if self.history_rows is None else self.history_rows.nbytes
+        return OVERHEAD_BYTES + ITEM_BYTES * len(self.displays) + history + self.page.nbytes
 
     def position_of(self, item_id: str) -> int | None:
         """Where an item stands in the answer; None if it is not in it."""
@@ -70,13 +72,13 @@ class KeptAnswer:
     def unpack(cls, packed: bytes) -> KeptAnswer:
         """The answer that `pack` wrote."""
         fields = orjson.loads(packed)
-        page = fields.pop("page")
+        page, history = fields["page"], fields["history_rows"]
         items, modalities = len(page["rows"]), len(fields["modalities"])
         numbers = np.array(page["numbers"], np.float64)  # null becomes NaN
         return cls(
             **fields
             | {
-                "history_rows": np.array(fields["history_rows"], np.int32),
+                "history_rows": None if history is None else np.array(history, np.int32),
                 "displays": [Display(*display) for display in fields["displays"]],
                 "heads": [TermHead(**head) for head in fields["heads"]],
                 "page": Page(

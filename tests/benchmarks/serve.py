@@ -34,7 +34,6 @@ STACK = {
     "all of them": OFF | {"metrics": "true", "api_keys": KEY, "rate_limit": LIMIT},
 }
 PACED_SECONDS = 4.0
-UNASKED = 2_000
 AGAIN = f"/recommend/{user_id(5)}"
 
 
@@ -53,13 +52,13 @@ class Case:
     """Processor time per request, µs."""
 
     def ask(self, turn: int) -> None:
-        """One round; users that this server has not been asked about yet, where they have to be new."""
+        """One round; where users have to be new, each request of it is about another one, and nothing is kept of it."""
         key = KEY if self.keyed else None
-        first = turn * (BABY.users // ROUNDS) if self.new_users else None
+        users = (turn * (BABY.users // ROUNDS), BABY.users) if self.new_users else None
         seconds = 1 if self.new_users else SECONDS
         url = self.server.address if self.new_users else self.server.address + AGAIN
         before = self.server.processor_seconds()
-        load = wrk(url, self.connections, seconds, first_user=first, key=key)
+        load = wrk(url, self.connections, seconds, users=users, key=key)
         self.rates.append(load.rate)
         self.micros.append((self.server.processor_seconds() - before) / load.count * 1e6)
 
@@ -116,7 +115,7 @@ def run(folder: Path) -> None:
             rates = {case.name: case.rates for case in cases if case.connections == 16}
             times = [
                 _paced("asked again", plain, lambda _: AGAIN, max(rates["asked again"]) / 2),
-                _paced("a new user each", fresh[1], _unasked, max(rates["a new user each"]) / 2),
+                _paced("a new user each", fresh[1], _new_user, max(rates["a new user each"]) / 2),
             ]
             paced(watched.address, _new_user, max(rates["a new user each, nothing made ahead"]) / 2, PACED_SECONDS)
         longest = json.loads(watch.read_text())
@@ -129,18 +128,12 @@ def run(folder: Path) -> None:
     Result("serve", _tables(cases, times, size, float(longest[0][0]) * 1e3), raw).keep()
 
 
-def _unasked(number: int) -> str:
-    """A user that the server asked through one connection was not asked about: it gets no further than this."""
-    turn, place = divmod(number % (ROUNDS * UNASKED), UNASKED)
-    return f"/recommend/{user_id((turn + 1) * (BABY.users // ROUNDS) - UNASKED + place)}"
-
-
 def _new_user(number: int) -> str:
     return f"/recommend/{user_id(number % BABY.users)}"
 
 
 def _paced(name: str, server: Server, path_of: Callable[[int], str], rate: float) -> list[str]:
-    taken = paced(server.address, path_of, rate, min(PACED_SECONDS, ROUNDS * UNASKED / rate))
+    taken = paced(server.address, path_of, rate, PACED_SECONDS)
     return [name, f"{rate:,.0f}", *(f"{part(taken, share):.2f}" for share in (0.5, 0.99)), f"{taken[-1]:.1f}"]
 
 
