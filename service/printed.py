@@ -37,6 +37,11 @@ class Display:
         """The members from `title` to `image`, as part of a format."""
         return b"," + orjson.dumps({"title": self.title, "image": self.image})[1:-1].replace(b"%", b"%%")
 
+    def make(self) -> None:
+        """Make these parts before anybody waits for them."""
+        assert self.before
+        assert self.after
+
 
 @dataclass(frozen=True)
 class TermHead:

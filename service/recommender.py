@@ -165,7 +165,10 @@ class Recommender:
         filters = Filters(_blocked(view, asker, wish, view.left_out()))
         ranking, _ = self._ranked(view, asker, filters, None, wish)
         assert asker.user_row is not None
-        return Made(page_of(ranking.at(slice(RANKS))), filters.count_allowed(view), asker.user_row)
+        page = page_of(ranking.at(slice(RANKS)))
+        for display in view.shown(page.rows.tolist())[0]:
+            display.make()
+        return Made(page, filters.count_allowed(view), asker.user_row)
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
         """What counts for a user. Raises `UnknownUser`."""

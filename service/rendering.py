@@ -117,7 +117,7 @@ def _next_link(answer: Answer, wish: RankingQuery) -> str | None:
     if answer.asker.user_id is None or room <= 0 or reached >= answer.available:
         return None
     query = _next_query(wish, reached, room)
-    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}&at={quote(answer.pin.text())}"
+    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}&at={answer.pin.text()}"
 
 
 @lru_cache(maxsize=QUERIES_KEPT)

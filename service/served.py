@@ -30,7 +30,7 @@ MIN_DEPTH = 100
 class ServedSnapshot:
     """A snapshot with everything derived from it. Requests hold on to one of these from start to end.
 
-    `display(row)` is what answers print of an item; `in_categories(names)` the mask (I,) of items in any of them.
+    `in_categories(names)` is the mask (I,) of items in any of them.
     """
 
     def __init__(self, snapshot: Snapshot, *, indexed: bool = True, index: IndexChoice = "cpu") -> None:
@@ -49,11 +49,11 @@ class ServedSnapshot:
         self.modalities = [modality.name for modality in self.manifest.modalities]
         self.terms = [TermHead(t.name, t.role, _shares(t.modalities)) for t in self.manifest.terms]
         self.popular_term = TermHead("popularity", "base", {self.modalities[0]: 1.0})
+        self._displays: dict[int, Display] = {}
         self._searchable: list[str] | None = None
         self.term_templates: dict[str, dict[bytes, bytes]] = {}
         """How the terms of an item are printed, by strategy and by which ones it has; `rendering.py` fills it."""
         own = weakref.proxy(self)  # caches that held it would keep it, index and all, until the next full collection
-        self.display = lru_cache(maxsize=DISPLAYS_KEPT)(partial(ServedSnapshot._display, own))
         self.in_categories = lru_cache(maxsize=MASKS_KEPT)(partial(ServedSnapshot._in_categories, own))
 
     @property
@@ -67,6 +67,17 @@ class ServedSnapshot:
         return (self.index is not None and self.index.waits) or (
             self.user_encoder is not None and self.user_encoder.waits
         )
+
+    def displays(self, rows: list[int]) -> list[Display]:
+        """What answers print of the items at these rows; kept, all of them until they are too many."""
+        kept = self._displays
+        try:
+            return list(map(kept.__getitem__, rows))
+        except KeyError:
+            if len(kept) > DISPLAYS_KEPT:
+                kept = self._displays = {}
+            kept.update({row: self._display(row) for row in rows if row not in kept})
+            return list(map(kept.__getitem__, rows))
 
     def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows (n,) of the items nearest to that at `row` in a modality, and their cosines."""

@@ -50,6 +50,7 @@ class View:
         self._added_ids = list(new)
         self._added_rows = {item_id: served.n_items + place for place, item_id in enumerate(new)}
         self._added_infos = [item.info or ItemInfo(item_id, None, (), None, None) for item_id, item in new.items()]
+        self._displays = {row: Display(info.item_id, info.title, info.image) for row, info in self.added_texts()}
         self._encoded = [item.encoded for item in new.values() if item.encoded is not None]
         self._added = AddedItems(served.snapshot, self._encoded) if self._encoded else None
         self.n_items = served.n_items + len(new)
@@ -85,10 +86,7 @@ class View:
 
     def display(self, row: int) -> Display:
         """What answers print of an item."""
-        if row >= self.served.n_items or row in self._changed:
-            info = self.info(row)
-            return Display(info.item_id, info.title, info.image)
-        return self.served.display(row)
+        return self._displays.get(row) or self.served.displays([row])[0]
 
     def inferred(self, row: int) -> list[str]:
         """The modalities whose evidence is inferred from neighbours; none for the snapshot's own items."""
@@ -96,8 +94,8 @@ class View:
 
     def shown(self, rows: list[int]) -> tuple[list[Display], list[list[str]]]:
         """Of each of these rows what answers print of the item, and what is inferred of it."""
-        if not self._changed and self.n_items == self.served.n_items:
-            return list(map(self.served.display, rows)), [[]] * len(rows)
+        if not self._displays:
+            return self.served.displays(rows), [[]] * len(rows)
         return list(map(self.display, rows)), list(map(self.inferred, rows))
 
     def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
