@@ -10,13 +10,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ahead import RANKS, Ahead, Made
+from service.ahead import Ahead
 from service.asking import Asker, asker_for, known_asker, session_asker
 from service.candidates import Filters, gather
 from service.catalogue import Catalogue
 from service.diversity import diversified
 from service.errors import StateUnavailable, UnknownItem, UnknownUser
 from service.explanation import UserProfile, profile, score_pair
+from service.made import RANKS, Made
 from service.pins import Pin
 from service.popular import popular_ranking
 from service.printed import Display, Page, TermHead
@@ -77,6 +78,8 @@ class Answer:
     pin: Pin
     exploration: float | None
     degraded: tuple[str, ...]
+    words: bytes | None = None
+    """The items in words, as `explain=experts` prints them, where that was done ahead."""
 
     @property
     def heads(self) -> list[TermHead]:
@@ -269,9 +272,13 @@ class Recommender:
         view = self._catalogue.view(served)
         if events is not NO_EVENTS or not _is_plain(wish) or (pin is not None and pin.items_version < view.version):
             return None
-        made = self._ahead.find(view, user_id, slice(wish.offset, wish.offset + wish.k))
-        if made is None:
-            return None
+        ranks = slice(wish.offset, wish.offset + wish.k)
+        made = self._ahead.find(view, user_id, ranks, in_words=wish.explain == "experts")
+        return None if made is None else self.answer_of(view, user_id, made, wish, pin)
+
+    def answer_of(self, view: View, user_id: str, made: Made, wish: RankingQuery, pin: Pin | None = None) -> Answer:
+        """An answer out of what was made ahead."""
+        served = view.served
         pin = pin or Pin(served.id, 0, view.version, self._trends.period)
         ranks = range(wish.offset + 1, wish.offset + len(made.page) + 1)
         return Answer(
@@ -288,6 +295,7 @@ class Recommender:
             pin,
             None,
             self.degraded(),
+            made.words,
         )
 
     def _recommend(self, user_id: str, events: UserEvents, wish: RankingQuery, at: Moment, now: Moment) -> Answer:

@@ -34,7 +34,8 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
         found["exploration"] = answer.exploration
     found["complete"] = answer.complete
     found["degraded"] = list(answer.degraded)
-    found["items"] = orjson.Fragment(b"[" + _items(answer, wish.explain) + b"]")
+    words = answer.words if wish.explain == "experts" else None
+    found["items"] = orjson.Fragment(b"[%b]" % (items_of(answer, wish.explain) if words is None else words))
     if not answer.complete:
         found["shortfall"] = {
             "requested": answer.requested,
@@ -46,7 +47,7 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
     return orjson.dumps(found)
 
 
-def _items(answer: Answer, explain: str) -> bytes:
+def items_of(answer: Answer, explain: str) -> bytes:
     """One JSON object per item: whatever is the same in other answers is kept as parts of a format for the numbers."""
     page = answer.page
     rest = _terms(answer) if explain != "none" else [b""] * len(page)

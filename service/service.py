@@ -12,9 +12,12 @@ from service.catalogue import Catalogue
 from service.deployment import Deployment
 from service.encoding import ContentEncoders
 from service.limiting import Limiting
+from service.made import Made
 from service.prepared import PreparedAnswers
 from service.recall import Recall
 from service.recommender import Recommender
+from service.rendering import items_of
+from service.schemas.queries import RankingQuery
 from service.settings import Settings
 from service.state.embedded import EmbeddedState
 from service.state.mirror import Mirror
@@ -50,7 +53,8 @@ class Service:
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
         self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
-        self.ahead = Ahead(self.workbench, self.metrics, int(settings.ahead_memory_mb * 2**20))
+        memory, disk = int(settings.ahead_memory_mb * 2**20), int(settings.ahead_disk_mb * 2**20)
+        self.ahead = Ahead(self.workbench, self.metrics, memory, disk)
         self.recommender = Recommender(
             settings, self.workbench, self.mirror, self.catalogue, self.trends, self.ahead, self.metrics, self.tracing
         )
@@ -68,7 +72,7 @@ class Service:
         await self.mirror.catch_up()
         await self.trends.renew(time.time())
         await self.watcher.catch_up()
-        ahead = self.ahead.follow(self.view, self.recommender.first_ranks)
+        ahead = self.ahead.follow(self.view, self.recommender.first_ranks, self.speak)
         followed = (self.watcher.follow(), self._follow_state(), self.mirror.list_users(), self.trends.follow(), ahead)
         self._following = [asyncio.create_task(following) for following in followed]
 
@@ -90,6 +94,10 @@ class Service:
                 task.cancel()
             # A cancellation that meets a timeout inside a client library is swallowed there: then once more.
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+
+    def speak(self, view: View, user_id: str, made: Made) -> bytes:
+        """The items of a first page that was made ahead, in the words of an answer."""
+        return items_of(self.recommender.answer_of(view, user_id, made, RankingQuery()), "experts")
 
     def view(self) -> View | None:
         """What is served now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ SETTLE_SECONDS = 0.5
 """An answer younger than this may still wait to be written by its worker."""
 ITEM_BYTES = 220
 """What an item's id, title and picture cost."""
+
+
+PAGE_FIELDS = [field.name for field in fields(Page)]
 
 
 @dataclass(frozen=True)
@@ -65,26 +68,26 @@ class KeptAnswer:
     def pack(self) -> bytes:
         """As bytes, for other workers."""
         displays = [(display.item_id, display.title, display.image) for display in self.displays]
-        fields = vars(self) | {"displays": displays, "heads": [vars(head) for head in self.heads]}
-        return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)
+        page = {name: getattr(self.page, name) for name in PAGE_FIELDS}
+        packed = vars(self) | {"displays": displays, "heads": [vars(head) for head in self.heads], "page": page}
+        return orjson.dumps(packed, option=orjson.OPT_SERIALIZE_NUMPY)
 
     @classmethod
     def unpack(cls, packed: bytes) -> KeptAnswer:
         """The answer that `pack` wrote."""
-        fields = orjson.loads(packed)
-        page, history = fields["page"], fields["history_rows"]
-        items, modalities = len(page["rows"]), len(fields["modalities"])
-        numbers = np.array(page["numbers"], np.float64)  # null becomes NaN
+        found = orjson.loads(packed)
+        page, history = found["page"], found["history_rows"]
+        items, modalities = len(page["rows"]), len(found["modalities"])
         return cls(
-            **fields
+            **found
             | {
                 "history_rows": None if history is None else np.array(history, np.int32),
-                "displays": [Display(*display) for display in fields["displays"]],
-                "heads": [TermHead(**head) for head in fields["heads"]],
+                "displays": [Display(*display) for display in found["displays"]],
+                "heads": [TermHead(**head) for head in found["heads"]],
                 "page": Page(
                     np.array(page["rows"], np.int64),
                     np.array(page["chosen"], np.uint8).reshape(items, -1),
-                    numbers,
+                    np.array(page["numbers"], np.float64),
                     np.array(page["modality_amounts"], np.float64).reshape(items, modalities),
                 ),
             }

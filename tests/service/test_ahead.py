@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service import ahead as module
-from service.ahead import RANKS, Table
+from service.made import RANKS, Table
 from service.view import View
 from tests.support.events import event, sent
 from tests.support.service_client import ServiceClient, in_process, promoted
@@ -33,7 +33,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def made(client: ServiceClient) -> int:
     """Let the work ahead of questions catch up; how many users' rankings there are."""
     service = client.service
-    task = asyncio.create_task(service.ahead.follow(service.view, service.recommender.first_ranks))
+    task = asyncio.create_task(service.ahead.follow(service.view, service.recommender.first_ranks, service.speak))
     before, still = -1, 0
     while still < 20:
         await asyncio.sleep(0.002)
@@ -124,7 +124,7 @@ async def test_memory_is_bounded_and_the_longest_histories_come_first(store_root
     async with in_process(store_root, state=tmp_path / "a", ahead_memory_mb=0.02) as client:
         view = client.service.view()
         assert view is not None
-        capacity = Table(view, int(0.02 * 2**20)).capacity
+        capacity = Table(view, int(0.02 * 2**20), 0).capacity
         assert 0 < capacity < 19
         assert await made(client) == capacity
         lengths = np.diff(view.served.snapshot.array("history_indptr"))
@@ -146,7 +146,7 @@ async def test_numbers_that_do_not_fit_are_left_to_the_usual_way(store_root: Pat
     async with in_process(store_root, state=tmp_path / "a") as client:
         view = client.service.view()
         assert isinstance(view, View)
-        table, made = Table(view, 2**20), client.service.recommender.first_ranks(view, USER)
+        table, made = Table(view, 2**20, 0), client.service.recommender.first_ranks(view, USER)
         assert made is not None
         for name in ("numbers", "modality_amounts"):
             huge = replace(made.page, **{name: getattr(made.page, name) * 1e6})
@@ -173,11 +173,14 @@ async def test_nothing_is_left_of_who_was_forgotten(store_root: Path, tmp_path: 
         table = ahead._table
         assert table is not None
         place = table._places[USER]
-        assert table._numbers[place].any()
+        assert place is not None
+        assert table._records[place].tobytes().strip(b"\0")
+        assert table._words.get(place)
         await client.delete("/users/user%2F001")
         table.put(USER, found)  # as by work that was under way
         assert ahead.find(view, USER, slice(0, 20)) is None
-        assert not table._numbers[place].any()
+        assert not table._records[place].tobytes().strip(b"\0")
+        assert table._words.get(place) is None
         await client.delete("/items/item%2F004")  # another view: everybody's ranking is made again
         assert await made(client) == 18
 
