@@ -95,8 +95,8 @@ def run(folder: Path) -> None:
             cases.append(Case(f"asked again, with {name}", serving(**settings), 16, False, bases[16], keyed))
         with_redis = serving(**OFF, redis_url=redis.url)
         cases.append(Case("asked again, Redis", with_redis, 16, False, bases[16]))
-        fresh = {count: serving(**NEW) for count in CONNECTIONS}
-        cases += [Case("a new user each", fresh[count], count, True, bases[count]) for count in CONNECTIONS]
+        fresh = serving(**NEW)
+        cases += [Case("a new user each", fresh, count, True, bases[count]) for count in CONNECTIONS]
         in_redis = serving(**NEW, redis_url=redis.url, redis_prefix="new:")
         cases.append(Case("a new user each, Redis", in_redis, 16, True, bases[16]))
         usual = NEW | {"ahead_memory_mb": "0"}
@@ -108,14 +108,14 @@ def run(folder: Path) -> None:
         with service(
             store, watched_state, app="tests.benchmarks.watched:create_app", loop="asyncio", **usual
         ) as watched:
-            filled = [server.wait_for_ahead(BABY.users) for server in (*fresh.values(), in_redis)]
+            filled = [server.wait_for_ahead(BABY.users) for server in (fresh, in_redis)]
             for turn in range(ROUNDS):
                 for case in cases:
                     case.ask(turn)
             rates = {case.name: case.rates for case in cases if case.connections == 16}
             times = [
                 _paced("asked again", plain, lambda _: AGAIN, max(rates["asked again"]) / 2),
-                _paced("a new user each", fresh[1], _new_user, max(rates["a new user each"]) / 2),
+                _paced("a new user each", fresh, _new_user, max(rates["a new user each"]) / 2),
             ]
             paced(watched.address, _new_user, max(rates["a new user each, nothing made ahead"]) / 2, PACED_SECONDS)
         longest = json.loads(watch.read_text())
