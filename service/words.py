@@ -6,6 +6,7 @@ import logging
 import os
 import weakref
 from array import array
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
 
@@ -26,7 +27,7 @@ class Words:
                 weakref.finalize(self, os.close, self._file)
                 Path(path).unlink()
             except OSError as error:
-                self._give_up(error)
+                log.warning("no answers are put into words ahead: %s", error)
 
     def put(self, number: int, text: bytes) -> None:
         """Keep a text, where there is room."""
@@ -35,7 +36,8 @@ class Words:
         try:
             written = os.pwrite(self._file, text, self._end)
         except OSError as error:
-            self._give_up(error)
+            log.warning("no further answers are put into words ahead: %s", error)
+            self._room = 0
             return
         if written == len(text):
             self._starts[number], self._lengths[number] = self._end, written
@@ -49,7 +51,7 @@ class Words:
         try:
             text = os.pread(self._file, length, self._starts[number])
         except OSError as error:
-            self._give_up(error)
+            log.warning("an answer in words cannot be read: %s", error)
             return None
         return text if len(text) == length else None
 
@@ -57,11 +59,5 @@ class Words:
         """Take a text down, and overwrite it."""
         length, self._lengths[number] = self._lengths[number], 0
         if length and self._file is not None:
-            try:
+            with suppress(OSError):  # nobody reads it any more
                 os.pwrite(self._file, bytes(length), self._starts[number])
-            except OSError as error:
-                self._give_up(error)
-
-    def _give_up(self, error: OSError) -> None:
-        log.warning("no further answers are put into words ahead: %s", error)
-        self._file = None

@@ -43,4 +43,4 @@ def test_a_full_disk_costs_nothing_but_the_words(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "pwrite", full)
     words.put(1, b"not there")
-    assert [words.get(number) for number in range(2)] == [None, None]
+    assert [words.get(number) for number in range(2)] == [b"there", None]
