@@ -37,6 +37,8 @@ class RequestContext:
     served: ServedSnapshot | None
     recalled: str | None = None
     """The snapshot of a kept answer, which need not be in memory any more."""
+    counts: bool = False
+    """Whether it is one of those that a worker has taken on."""
 
     @property
     def snapshot_id(self) -> str | None:
@@ -103,7 +105,6 @@ class Envelope:
                 over = not message.get("more_body", False)
             await send(message)
 
-        self._unfinished += 1
         try:
             response = await self._response(scope, receive, context)
             if response is None:
@@ -117,7 +118,7 @@ class Envelope:
             if not status:
                 await unexpected(context.request_id)(scope, receive, send_named)
         finally:
-            self._unfinished -= 1
+            self._unfinished -= context.counts
             if self._metrics is not None:
                 route = getattr(scope.get("route"), "path_format", "unknown")
                 self._metrics.request(route, scope["method"], status, time.perf_counter() - began)
@@ -128,8 +129,10 @@ class Envelope:
         if path in PROBES:
             return None
         try:
-            if self._unfinished > self._most:
+            if self._unfinished >= self._most:
                 raise Overloaded(f"this worker answers {self._most} requests already")
+            self._unfinished += 1
+            context.counts = True
             caller = caller_of(scope)
             self._keys.check(path, caller)
             if self._limiting is not None:
