@@ -79,7 +79,7 @@ class Answer:
     exploration: float | None
     degraded: tuple[str, ...]
     words: bytes | None = None
-    """The items in words, as `explain=experts` prints them, where that was done ahead."""
+    """The items in words, as the wish wants them printed, where that was done ahead."""
 
     @property
     def heads(self) -> list[TermHead]:

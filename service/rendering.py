@@ -34,8 +34,8 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
         found["exploration"] = answer.exploration
     found["complete"] = answer.complete
     found["degraded"] = list(answer.degraded)
-    words = answer.words if wish.explain == "experts" else None
-    found["items"] = orjson.Fragment(b"[%b]" % (items_of(answer, wish.explain) if words is None else words))
+    words = items_of(answer, wish.explain) if answer.words is None else answer.words
+    found["items"] = orjson.Fragment(b"[%b]" % words)
     if not answer.complete:
         found["shortfall"] = {
             "requested": answer.requested,
