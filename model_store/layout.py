@@ -1,7 +1,7 @@
 """Which arrays a snapshot of each scoring kind has, with dtypes, shapes and what their numbers may be.
 
-Axes: `U` users, `I` items, `M` modalities, `D` embedding size, `T` terms, `E` routed experts, `C` categories; other
-names are free but must agree wherever they appear. FORMAT.md has the same table in words.
+Axes: `U` users, `I` items, `M` modalities, `D` embedding size, `T` terms without `item-item`, `E` routed experts,
+`C` categories; other names are free but must agree wherever they appear. FORMAT.md has the same table in words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import SnapshotCorrupt
-from model_store.manifest import Manifest, ManifestDraft
+from model_store.manifest import ITEM_ITEM, Manifest, ManifestDraft
 
 if TYPE_CHECKING:
     from model_store.snapshot import Snapshot
@@ -122,12 +122,13 @@ def check_layout(manifest: Manifest, parameters: dict[str, tuple[int, ...]]) -> 
         "I+1": manifest.n_items + 1,
         "M": len(manifest.modalities),
         "D": manifest.embedding_size,
-        "T": len(manifest.terms),
+        "T": sum(term.name != ITEM_ITEM for term in manifest.terms),
         "E": sum(term.role != "base" for term in manifest.terms),
     }
     known |= {f"feature_width of {m.name}": m.feature_width for m in manifest.modalities if m.feature_width}
+    asked_for = {manifest.scoring, *(term.name for term in manifest.terms if term.name == ITEM_ITEM)}
     for name, rule in RULES.items():
-        if manifest.scoring in rule.required_by and name not in manifest.arrays:
+        if rule.required_by & asked_for and name not in manifest.arrays:
             raise SnapshotCorrupt(f"arrays/{name}.npy", f"an array that {manifest.scoring!r} snapshots have", "nothing")
     for name, info in manifest.arrays.items():
         found = rule_for(name, manifest)

@@ -13,6 +13,8 @@ CURRENT_VERSION = 1
 OLDEST_READABLE = 1
 
 Scoring = Literal["pair", "item", "plain", "item-item", "popularity"]
+ITEM_ITEM = "item-item"
+"""The term of this name is item-item evidence beside a kind's own terms, before all of them."""
 Role = Literal["base", "dominant", "balanced", "complementary", "modality"]
 DType = Literal["|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<u8", "<f2", "<f4", "<f8"]
 
@@ -166,6 +168,8 @@ class ManifestDraft(_Part):
         for what, names in (("modality", modalities), ("term", terms)):
             if len(set(names)) != len(names):
                 raise ValueError(f"expected {what} names to be distinct, found {names}")
+        if ITEM_ITEM in terms[1:]:
+            raise ValueError(f"expected the term {ITEM_ITEM!r} before all others, found {terms}")
         for term in self.terms:
             if unknown := set(term.modalities) - set(modalities):
                 raise ValueError(f"term {term.name!r} names the modalities {sorted(unknown)}, known are {modalities}")

@@ -23,7 +23,9 @@ from model_store.npy import open_mapped
 from model_store.seal import MANIFEST_FILE, MAX_MANIFEST_BYTES, from_bytes, snapshot_id
 
 Verification = Literal["size", "hash"]
-"""`size`: manifest seal, sizes, array headers, layout. `hash`: also every file's SHA-256 and the bounds of numbers."""
+"""`size`: manifest seal, sizes, array headers, the parameters' SHA-256, layout. `hash`: also every file's SHA-256 and
+the bounds of numbers.
+"""
 
 PARAMETERS_FILE = "parameters.safetensors"
 CANDIDATE_INDEX_FILE = "candidates.faiss"
@@ -155,10 +157,11 @@ def _check_files(path: Path, manifest: Manifest, verify: Verification) -> None:
     for name, info in manifest.files.items():
         if (size := regular_size(path / name, name)) != info.bytes:
             raise SnapshotCorrupt(name, f"{info.bytes} bytes", f"{size}")
+    # The parameters' own header is no part of the manifest, and there are few of them: always.
+    for name in manifest.files if verify == "hash" else {PARAMETERS_FILE} & manifest.files.keys():
+        if (found := sha256(path / name)) != manifest.files[name].sha256:
+            raise SnapshotCorrupt(name, f"SHA-256 {manifest.files[name].sha256}", found)
     if verify == "hash":
-        for name, info in manifest.files.items():
-            if (found := sha256(path / name)) != info.sha256:
-                raise SnapshotCorrupt(name, f"SHA-256 {info.sha256}", found)
         present = {str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()}
         if extra := present - manifest.files.keys() - {MANIFEST_FILE}:
             raise SnapshotCorrupt(sorted(extra)[0], "no such file in the snapshot", "one")

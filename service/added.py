@@ -30,6 +30,7 @@ class AddedArrays:
         self._arrays: dict[str, NDArray[Any]] = {
             name: np.stack([item.arrays[name] for item in items]) for name in items[0].arrays
         }
+        self._arrays["item_degree"] = np.zeros(len(items), np.int32)
         self._arrays["item_present"] = np.stack([item.present for item in items])
         evidence = [item.evidence for item in items if item.evidence is not None]
         if evidence:
@@ -84,6 +85,8 @@ class AddedItems:
     def _state(self, state: UserState) -> UserState:
         """The same user, with what the history says about the added items."""
         if self._item_item is None:
-            return replace(state, item_item=no_item_item(self.present.shape[1]))
-        about_added = self._item_item.gather(state.history_rows)
-        return replace(state, item_item=replace(about_added, typical=state.item_item.typical))
+            about_added = no_item_item(self.present.shape[1])
+        else:
+            about_added = self._item_item.gather(state.history_rows)
+        asked = state.item_item
+        return replace(state, item_item=replace(about_added, typical=asked.typical, entry=asked.entry))

@@ -44,8 +44,8 @@ class Catalogue:
     async def prepare(self, served: ServedSnapshot) -> None:
         """Make the view of a snapshot that is about to be served."""
         loop = asyncio.get_running_loop()
-        if served.id not in self._encoders:
-            self._encoders[served.id] = await loop.run_in_executor(self._thread, ItemEncoder.of, served.snapshot)
+        # Always, for one that was made when this snapshot was served before would keep what was opened then.
+        self._encoders[served.id] = await loop.run_in_executor(self._thread, ItemEncoder.of, served.snapshot)
         await self._renew(served)
         while len(self._views) > VIEWS_KEPT:
             self._forget(next(iter(self._views)))

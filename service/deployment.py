@@ -28,6 +28,11 @@ class Deployment:
         """What new requests are answered from; None before the first snapshot exists."""
         return self._active
 
+    @property
+    def previous(self) -> ServedSnapshot | None:
+        """The snapshot before the active one, while it is in memory."""
+        return self._previous
+
     def require(self) -> ServedSnapshot:
         """The active snapshot. Raises `NotReady` where there is none."""
         if self._active is None:

@@ -20,6 +20,33 @@ SCHEMES = {
 }
 
 
+def _link(path: str, description: str, **parameters: str) -> dict[str, Any]:
+    pointer = path.replace("~", "~0").replace("/", "~1")
+    return {"operationRef": f"#/paths/{pointer}/get", "description": description, "parameters": parameters}
+
+
+_EXPLAIN = _link(
+    "/explain",
+    "Why the first item is there.",
+    recommendation_id="$response.body#/recommendation_id",
+    item="$response.body#/items/0/item",
+)
+_USER = _link("/users/{user_id}", "Gone: 404.", user_id="$request.path.user_id")
+_ITEM = _link("/items/{item_id}", "As it is now.", item_id="$request.path.item_id")
+LINKS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+    ("GET", "/recommend/{user_id}"): {"explain": _EXPLAIN},
+    ("POST", "/recommend/session"): {"explain": _EXPLAIN},
+    ("POST", "/events"): {
+        "user": _link("/users/{user_id}", "With what happened.", user_id="$request.body#/events/0/user"),
+        "recommend": _link("/recommend/{user_id}", "With what happened.", user_id="$request.body#/events/0/user"),
+    },
+    ("DELETE", "/users/{user_id}"): {"user": _USER},
+    ("PUT", "/items/{item_id}"): {"item": _ITEM},
+    ("DELETE", "/items/{item_id}"): {"item": _ITEM},
+}
+"""What is asked next with what a call gave."""
+
+
 def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
     """What the application offers as it is configured."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
@@ -31,6 +58,8 @@ def document_of(app: FastAPI, settings: Settings) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             _show(operation, EXAMPLES.get((method.upper(), path)))
+            if (links := LINKS.get((method.upper(), path))) is not None:
+                operation["responses"]["200"]["links"] = links
         if path in PROBES:
             continue
         for operation in operations.values():

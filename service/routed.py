@@ -5,7 +5,6 @@ Kept under snapshot, version of the live items, user and version of the user's e
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections.abc import Set
 from dataclasses import dataclass, replace
@@ -24,6 +23,8 @@ from service.view import View
 TABLES_KEPT = 3
 """Sets of candidates per user: as deep as usual, as deep as for a steered answer, and those behind the head."""
 OVERHEAD_BYTES = 2000
+EVENT_BYTES = 1400
+"""The events of every version of a user are objects of their own."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Routed:
             arrays += [state.vector, state.logits, state.item_item.rows, state.item_item.amounts]
         for table in self.tables:
             arrays += [table.item_rows, table.contributions, table.weights, table.amounts]
-        return OVERHEAD_BYTES + sum(array.nbytes for array in arrays) + sys.getsizeof(self.events.events)
+        return OVERHEAD_BYTES + sum(array.nbytes for array in arrays) + EVENT_BYTES * len(self.events.events)
 
 
 class RoutedUsers:
@@ -101,6 +102,12 @@ class RoutedUsers:
         """Take down whatever is kept of these users."""
         with self._lock:
             for key in [key for key in self._kept if key.user_id in users]:
+                self.bytes -= self._kept.pop(key).bytes
+
+    def keep_only(self, snapshot_id: str | None) -> None:
+        """Let go of what was made from any other snapshot: it would keep that one in memory, index and all."""
+        with self._lock:
+            for key in [key for key in self._kept if key.snapshot_id != snapshot_id]:
                 self.bytes -= self._kept.pop(key).bytes
 
     def _of(self, view: View, asker: Asker) -> Routed | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model_store.scoring import Scorer, UserState, scorer_for
 from model_store.snapshot import Snapshot
 from service.printed import Display, TermHead
+from service.resident import map_all
 from service.retrieval.choice import IndexChoice, index_for
 from service.retrieval.protocol import CandidateIndex
 from service.user_encoder import UserEncoder
@@ -119,11 +120,13 @@ class ServedSnapshot:
                 self.index.search(state.vector[None], self.depth)
 
     def _read_ahead(self) -> None:
-        """Ask the system to bring every file into memory: on a cold machine an answer is hundreds of reads."""
+        """Bring every file into memory and map it: on a cold machine an answer is hundreds of reads."""
         with suppress(OSError):  # a snapshot may be removed meanwhile
             for name in self.manifest.files if hasattr(os, "posix_fadvise") else ():
                 with (self.snapshot.path / name).open("rb") as file:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        for array in self.snapshot.arrays.values():
+            map_all(array)
 
     def searchable(self) -> list[str]:
         """(I,): what a search for items looks through, folded to one letter case; made on first use."""

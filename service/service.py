@@ -23,6 +23,7 @@ from service.state.embedded import EmbeddedState
 from service.state.mirror import Mirror
 from service.state.protocol import StateStore
 from service.state.redis import RedisState
+from service.state.tombstones import Tombstones
 from service.telemetry import Metrics
 from service.tracing import tracing_for
 from service.trends import Trends
@@ -51,7 +52,7 @@ class Service:
         self.picture_turn = asyncio.Semaphore(1)
         """One picture at a time: 50 million pixels take hundreds of megabytes while they are decoded."""
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
-        self.watcher = Watcher(self.deployment, self.catalogue.prepare, self.metrics, pace, verify)
+        self.watcher = Watcher(self.deployment, self.catalogue.prepare, self._swapped, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
         memory, disk = int(settings.ahead_memory_mb * 2**20), int(settings.ahead_disk_mb * 2**20)
         self.ahead = Ahead(self.workbench, self.metrics, memory, disk)
@@ -125,6 +126,11 @@ class Service:
             await self.recommender.forget(users)
             await self.prepared.forget(users)
 
+    def _swapped(self) -> None:
+        """Only the snapshot before is still asked for, by pages that name it; the new one was loaded afresh."""
+        previous = self.deployment.previous
+        self.recommender.routed.keep_only(previous.id if previous is not None else None)
+
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""
         found = []
@@ -143,6 +149,8 @@ class Service:
 
 def state_store_for(settings: Settings) -> StateStore:
     """Redis where one is given, a folder on this host otherwise."""
+    folder = settings.state or settings.store / "state"
     if settings.redis_url is not None:
-        return RedisState(settings.redis_url.get_secret_value(), settings.redis_prefix)
-    return EmbeddedState(settings.state or settings.store / "state", shared=settings.workers > 1)
+        tombstones = Tombstones(folder / "forgotten.jsonl")
+        return RedisState(settings.redis_url.get_secret_value(), settings.redis_prefix, tombstones)
+    return EmbeddedState(folder, shared=settings.workers > 1)

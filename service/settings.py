@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     """What every key in Redis begins with."""
 
     state: Path | None = None
-    """Folder of the embedded state (events, live items); `state` in the store where unset."""
+    """Folder of the embedded state (events, live items), with Redis of who was forgotten; `state` in the store where
+    unset."""
 
     state_poll_seconds: Annotated[float, Field(gt=0, le=1)] = 0.25
     """How often a worker looks for what other workers changed."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARED_FILES = "PROMETHEUS_MULTIPROC_DIR"
@@ -19,6 +21,9 @@ SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 CANDIDATES = (50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000, 100_000)
 CACHES = ("answers", "users", "scores", "ahead")
 PARTS = ("snapshot", "state")
+LOADED = "magnet_snapshot_loaded_timestamp_seconds"
+CREATED = "magnet_snapshot_created_timestamp_seconds"
+GONE = 0.0
 
 
 def share_among_workers() -> None:
@@ -37,6 +42,7 @@ class Metrics:
             "magnet_request_seconds", "Requests by route, method and status, failed ones too.",
             ["route", "method", "status"], buckets=SECONDS, registry=on,
         )  # fmt: skip
+        self._served: str | None = None
         self._request_kinds: dict[tuple[str, str, int], Histogram] = {}
         self._answers = Counter("magnet_answers", "Answers by strategy.", ["strategy"], registry=on)
         self._strategies: dict[str, Counter] = {}
@@ -56,12 +62,10 @@ class Metrics:
         self._events = Counter("magnet_events", "Events by what came of them.", ["outcome"], registry=on)
         self._swaps = Counter("magnet_snapshot_swaps", "Attempts to serve another snapshot.", ["outcome"], registry=on)
         self._loaded = Gauge(
-            "magnet_snapshot_loaded_timestamp_seconds", "Since when the snapshot is served.", ["snapshot"],
-            multiprocess_mode="livemin", registry=on,
+            LOADED, "Since when the snapshot is served.", ["snapshot"], multiprocess_mode="livemax", registry=on
         )  # fmt: skip
         self._created = Gauge(
-            "magnet_snapshot_created_timestamp_seconds", "When the snapshot was exported.", ["snapshot"],
-            multiprocess_mode="livemin", registry=on,
+            CREATED, "When the snapshot was exported.", ["snapshot"], multiprocess_mode="livemax", registry=on
         )  # fmt: skip
         self._ahead = Gauge(
             "magnet_ahead_users", "Known users whose ranking was made ahead of their question, per worker.",
@@ -108,11 +112,11 @@ class Metrics:
     def swapped(self, snapshot_id: str, created: float, loaded: float) -> None:
         """Another snapshot is served."""
         self._swaps.labels("served").inc()
-        if self._shared is None:
-            self._loaded.clear()
-            self._created.clear()
-        self._loaded.labels(snapshot_id).set(loaded)
-        self._created.labels(snapshot_id).set(created)
+        for gauge, value in ((self._loaded, loaded), (self._created, created)):
+            if self._served is not None:
+                gauge.labels(self._served).set(GONE)
+            gauge.labels(snapshot_id).set(value)
+        self._served = snapshot_id
 
     def refused(self) -> None:
         """A snapshot was refused."""
@@ -127,12 +131,28 @@ class Metrics:
     def text(self) -> bytes:
         """Everything, of all workers, in Prometheus's format."""
         if self._shared is None:
-            return generate_latest(self._registry)
+            return generate_latest(_Current(self._registry))
         _forget_the_dead(Path(self._shared))
-        registry = CollectorRegistry()
         # prometheus_client leaves its multi-process part without types, here and below
-        MultiProcessCollector(registry, path=self._shared)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        return generate_latest(_Current(MultiProcessCollector(None, path=self._shared)))  # type: ignore[no-untyped-call]
+
+
+class _Current(CollectorRegistry):
+    """What a collector has, without snapshots that are not served any more: labels cannot be taken out of shared files.
+
+    A snapshot is there as long as one worker serves it.
+    """
+
+    def __init__(self, collector: Collector) -> None:
+        super().__init__()
+        self._collector = collector
+
+    def collect(self) -> Iterator[Metric]:
+        """See `CollectorRegistry.collect`."""
+        for metric in self._collector.collect():
+            if metric.name in (LOADED, CREATED):
+                metric.samples = [sample for sample in metric.samples if sample.value != GONE]
+            yield metric
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -26,13 +26,17 @@ class Watcher:
         self,
         deployment: Deployment,
         prepare: Callable[[ServedSnapshot], Awaitable[None]],
+        swapped: Callable[[], None],
         metrics: Metrics,
         poll_seconds: float,
         verify_at_start: bool,
     ) -> None:
-        """`prepare` makes ready what else a snapshot needs before it is served; it may refuse by raising."""
+        """`prepare` makes ready what else a snapshot needs before it is served; it may refuse by raising. `swapped`
+        hears that another one is served.
+        """
         self._deployment = deployment
         self._prepare = prepare
+        self._swapped = swapped
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._verify_at_start = verify_at_start
@@ -98,6 +102,7 @@ class Watcher:
         if not instead:
             self.refused = None
         self._deployment.activate(served)
+        self._swapped()
         created, loaded = served.manifest.created_at, served.loaded_at
         self._metrics.swapped(served.id, created.timestamp(), loaded.timestamp())
 

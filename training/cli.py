@@ -147,7 +147,7 @@ def run(
         check_unchanged(config, config_file, overrides, given)
     else:
         config = put_together(config_file, overrides, given)
-    _walk(config, directory, store, resume=begun, publish=publish, promote=promote)
+    _walk(config, directory, store, resume=resume, publish=publish, promote=promote)
 
 
 @main.command()
@@ -188,7 +188,7 @@ def _walk(config: RunConfig, directory: Path, store: Path, *, resume: bool, publ
             started = time.monotonic()
             fitted = pipeline.fit(prepared, run)
             seconds = time.monotonic() - started
-            parts = pipeline.evaluation(prepared, fitted)
+            parts = pipeline.evaluation(prepared, fitted, run)
             metrics = pipeline.write_metrics(run, prepared, fitted, parts, seconds=seconds)
             snapshot = pipeline.export(config, prepared, fitted, metrics, run, store) if publish else None
         if snapshot and promote:

@@ -49,6 +49,10 @@ class RunConfig(BaseModel):
     """Content modalities to leave out."""
     mask_features: float = Field(default=0.0, ge=0, lt=1)
     """A condition: this share of every modality's rows goes missing, drawn by the seed."""
+    join_valid: bool = False
+    """Fit again with the validation positives in the histories before the test, for as long as validation chose: what
+    sequential models are usually measured by, for their test asks for what comes next. Otherwise the test knows the
+    training part alone [MMRec's rule]."""
     refit: bool = True
     """Fit again on all interactions before export."""
     settings: dict[str, Any] = Field(default_factory=dict)

@@ -24,12 +24,12 @@ from training.data.features import FeatureMatrix
 from training.data.interactions import find_interactions, read_interactions
 from training.data.removed import with_masked_features, without_modalities
 from training.data.shuffled import with_shuffled_features
-from training.data.splits import Split, everything, split_dataset
+from training.data.splits import Split, everything, split_dataset, with_valid_in_train
 from training.encoders.bars import StageBars
 from training.encoders.extract import extract_features
 from training.errors import TrainingError
 from training.evaluation.per_user import save_per_user
-from training.evaluation.protocol import Evaluation, evaluate_both
+from training.evaluation.protocol import Evaluation, evaluate, evaluate_both
 from training.export.build import build_draft
 from training.export.candidate_index import with_candidate_index
 from training.export.explain import explained
@@ -47,6 +47,9 @@ POSITIVE_SHARE = 0.7
 SERVED = {"candidates", "routing", "routed_variance_share", "terms", "modalities"}
 """What `metrics.json` keeps of the manifest, so that a run's report needs no store."""
 
+JOINED = "joined"
+"""Where in the run's directory the model that is fitted with the validation part has its checkpoints."""
+
 OF_THE_EXPORT = ("explanation", "served", "snapshot_mb")
 """What `metrics.json` has from the last export; evaluating the same checkpoints again leaves it as it is."""
 
@@ -59,6 +62,8 @@ class Prepared:
     split: Split
     recipe: Recipe
     settings: Any
+    join_valid: bool = False
+    """Whether the test may know the validation positives."""
 
 
 def device_of(name: str) -> torch.device:
@@ -92,7 +97,7 @@ def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
         dataset = with_shuffled_features(dataset, seed=config.seed)
     recipe.check(dataset)
     split = split_dataset(dataset, config.split, seed=config.seed)
-    return Prepared(dataset, split, recipe, settings)
+    return Prepared(dataset, split, recipe, settings, config.join_valid)
 
 
 def read(config: RunConfig) -> Dataset:
@@ -120,10 +125,18 @@ def fit(prepared: Prepared, run: Run) -> FittedModel:
     return prepared.recipe.fit(prepared.dataset, prepared.split, prepared.settings, run)
 
 
-def evaluation(prepared: Prepared, fitted: FittedModel) -> dict[str, Evaluation]:
-    """Full-ranking evaluation of valid and test."""
+def evaluation(prepared: Prepared, fitted: FittedModel, run: Run) -> dict[str, Evaluation]:
+    """Full-ranking evaluation of valid and test; with `join_valid` the test is of the model fitted on both."""
     present = [matrix.present for matrix in prepared.dataset.features.values()]
-    return evaluate_both(fitted.score_block, prepared.split, present=present)
+    if not prepared.join_valid:
+        return evaluate_both(fitted.score_block, prepared.split, present=present)
+    joined = with_valid_in_train(prepared.dataset, prepared.split)
+    apart = replace(run, directory=run.directory / JOINED)
+    again = prepared.recipe.refit(fitted, prepared.dataset, joined, prepared.settings, apart)
+    return {
+        "valid": evaluate(fitted.score_block, prepared.split, "valid", present=present),
+        "test": evaluate(again.score_block, joined, "test", present=present),
+    }
 
 
 def write_metrics(
@@ -146,9 +159,10 @@ def write_metrics(
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0.0)),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,
-        "split": {"name": prepared.split.name, "seed": prepared.split.seed},
+        "split": {"name": prepared.split.name, "seed": prepared.split.seed, "join_valid": prepared.join_valid},
         "model": prepared.recipe.name,
-        "evaluated": "the model fitted on the training part, not the refitted one",
+        "evaluated": "valid: the model fitted on the training part; test: "
+        + ("fitted again with the validation part" if prepared.join_valid else "the same, not the refitted one"),
         "training": facts,
         "data": data_facts(prepared.dataset),
         "machine": environment(),

@@ -24,6 +24,8 @@ ALL_ROWS = slice(None)
 
 # Standard deviations above the catalogue's mean score at which a user's typical candidate is taken (our choice).
 CANDIDATE_LEVEL = 2.5
+ENTRY_RANK = 20
+"""The place, by item-item evidence, that says how much of it a user's list asks for: the last of a served page."""
 
 
 def side_by_side(seen: Sequence[F32], count: int) -> F32:
@@ -57,6 +59,16 @@ class Readable(Protocol):
         """A known user's history, oldest first."""
 
 
+def entry_amounts(amounts: F64) -> F64:
+    """(M,): as much as the item at place `ENTRY_RANK` by total has, split as the best so many (n, M) are on average."""
+    total = amounts.sum(axis=1)
+    if len(total) < ENTRY_RANK:
+        return np.zeros(amounts.shape[1])
+    best = np.argpartition(-total, ENTRY_RANK - 1)[:ENTRY_RANK]
+    mean: F64 = amounts[best].mean(axis=0)
+    return mean * (max(float(total[best].min()), 0.0) / max(float(mean.sum()), 1e-12))
+
+
 @dataclass(frozen=True)
 class SparseScores:
     """Amounts for some of the items: `rows` sorted, each with its amounts per modality; every other item has none."""
@@ -64,18 +76,21 @@ class SparseScores:
     rows: NDArray[np.int64]  # (n,)
     amounts: F64  # (n, M)
     typical: F64  # (M,) the amounts of the user's typical candidate
+    entry: F64  # (M,) the amounts that take an item into the user's list
 
     @classmethod
-    def over(cls, n_items: int, rows: NDArray[np.int64], amounts: F64) -> SparseScores:
-        """With the typical candidate of a catalogue of `n_items`.
+    def over(cls, n_items: int, rows: NDArray[np.int64], amounts: F64, seen: Rows) -> SparseScores:
+        """With the typical candidate of a catalogue of `n_items`, and what it takes to be listed beside the unseen.
 
-        That is the expected item given a total `CANDIDATE_LEVEL` standard deviations above the catalogue's mean.
+        The typical candidate is the expected item given a total `CANDIDATE_LEVEL` standard deviations above the
+        catalogue's mean.
         """
         total, count = amounts.sum(axis=1), max(n_items, 1)
         mean, mean_total = amounts.sum(axis=0) / count, total.sum() / count
         together = amounts.T @ total / count - mean * mean_total
         spread = np.sqrt(max(float(total @ total) / count - mean_total**2, 0.0) + 1e-12)
-        return cls(rows, amounts, mean + CANDIDATE_LEVEL / spread * together)
+        entry = entry_amounts(amounts[~np.isin(rows, seen)])
+        return cls(rows, amounts, mean + CANDIDATE_LEVEL / spread * together, entry)
 
     def at(self, item_rows: Rows) -> F64:
         """The amounts of `item_rows` (N,) as (N, M); zero where an item is not listed."""
@@ -120,6 +135,13 @@ class PairScores:
         """(N,) the sum of every term."""
         total: F64 = self.contributions.sum(axis=1)
         return total
+
+    def beside(self, evidence: F64) -> PairScores:
+        """The same after one more term, without a gate: the item-item evidence (N, M)."""
+        amounts = np.concatenate([evidence[:, None, :], self.amounts], axis=1)
+        no_gate = np.full((len(self.item_rows), 1), np.nan, np.float32)
+        weights = np.concatenate([no_gate, self.weights], axis=1)
+        return PairScores(self.item_rows, amounts.sum(axis=2), weights, amounts)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,17 @@ Axes: `I` items, `U` users, `N` candidates, `T` terms, `M` modalities, `D` width
 `u` is `user_vectors` (U, D) or the history's (`linear_user.py`). Gates depend on the item alone. Terms with the role
 `modality` are gated experts, whose gate is the answer's weight; base terms have no weight to show, their gate is 1.
 A term's contribution is shared out by the modality shares that the manifest states for it, so a term that reads one
-modality belongs to it entirely.
+modality belongs to it entirely. The T terms come after `item-item` where the snapshot has that (`linear_user.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from model_store.half import widened
+from model_store.manifest import ITEM_ITEM, Term
 from model_store.scoring.base import (
     ALL_ROWS,
     F32,
@@ -40,12 +43,13 @@ class ItemScorer(Scorer):
         self._vectors = snapshot.array("item_term_vectors")
         self._gates = snapshot.array("item_gates")
         self._user = LinearUser(snapshot)
-        self._base = np.array([term.role == "base" for term in self.terms])
-        self._shares = self._modality_shares()
+        own = [term for term in self.terms if term.name != ITEM_ITEM]
+        self._base = np.array([term.role == "base" for term in own])
+        self._shares = self._modality_shares(own)
 
-    def _modality_shares(self) -> F64:
+    def _modality_shares(self, terms: Sequence[Term]) -> F64:
         """(T, M): each term's shares; all behaviour's where a term states none."""
-        shares = np.array([[float(term.modalities.get(m) or 0.0) for m in self.modalities] for term in self.terms])
+        shares = np.array([[float(term.modalities.get(m) or 0.0) for m in self.modalities] for term in terms])
         shares[shares.sum(axis=1) == 0, 0] = 1.0
         scaled: F64 = shares / shares.sum(axis=1, keepdims=True)
         return scaled
@@ -75,9 +79,9 @@ class ItemScorer(Scorer):
         inner = widened(self._vectors[item_rows]) @ state.vector
         amounts = (gates * inner).astype(np.float64)[:, :, None] * self._shares
         weights = np.where(self._base, np.float32(np.nan), gates)
-        return PairScores(item_rows, amounts.sum(axis=2), weights, amounts)
+        return self._user.beside(state, PairScores(item_rows, amounts.sum(axis=2), weights, amounts))
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact for what the history adds up to (gates do not depend on it); see `LinearUser.because`."""
         gates, vectors = self._gates[item_row].astype(np.float64), self._vectors[item_row].astype(np.float64)
-        return self._user.because(state, gates @ vectors)
+        return self._user.because(state, item_row, gates @ vectors)

@@ -33,7 +33,7 @@ class ItemItemTerm:
         values = widened(np.concatenate([self._values[part] for part in parts]))[order].astype(np.float64)
         firsts = np.flatnonzero(np.concatenate(([True], items[1:] != items[:-1])))
         rows, amounts = items[firsts], np.add.reduceat(values, firsts, axis=0)
-        return SparseScores.over(len(self._indptr) - 1, rows.astype(np.int64), amounts)
+        return SparseScores.over(len(self._indptr) - 1, rows.astype(np.int64), amounts, history_rows)
 
     def per_history_item(self, history_rows: NDArray[np.int32], item_row: int) -> NDArray[np.float64]:
         """(n, M): `w B_ji` for each item j of the history, by modality."""
@@ -48,7 +48,8 @@ class ItemItemTerm:
 
 def no_item_item(n_modalities: int) -> SparseScores:
     """The empty sum, for snapshots without the term and users without a history."""
-    return SparseScores(np.zeros(0, np.int64), np.zeros((0, n_modalities)), np.zeros(n_modalities))
+    nothing = np.zeros(n_modalities)
+    return SparseScores(np.zeros(0, np.int64), np.zeros((0, n_modalities)), nothing, nothing)
 
 
 class ItemItemScorer(Scorer):

@@ -14,12 +14,18 @@ mean, a closed form in the moments of the parts. Every expert's opinion starts f
 chooses how an item is judged and does not lift or lower it as a whole. `z_m` is the part's inner product above the
 typical candidate's, in units of the user's spread. `B^m(u,i)` is the modality's share of the item-item evidence
 `Σ_{j ∈ history} w B_ji`, which the experts read with their streams; a snapshot whose terms name `item-item` has it as a
-base term beside them instead.
+base term beside them instead. About an item that nobody has taken there is no such evidence; it stands with
+
+    B^m(u,i)   = x ρ(u,i) B^m(u,·),   ρ(u,i) = Σ_m (⟨u, V^m_i⟩ − mean_m(u)) / Σ_m (⟨u, V^m_{u*}⟩ − mean_m(u)),
+
+the evidence `B(u,·)` that takes an item into the user's list (`SparseScores.entry`), as far as the item comes up to
+the typical candidate, times the snapshot's `cold_exposure` x.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +53,7 @@ class _Reading:
     """What one user's vector `u` makes of the parameters."""
 
     typical: F32  # (M, D) the parts of the typical candidate `u*`
+    spread: float  # standard deviation of the parts' total over the catalogue
     deviation: F32  # (M,) how much part scores spread over the catalogue
     predicted: dict[int, F32]  # (M, D) by modality that an expert removes: what it predicts, as seen along `u`
     experts: F32  # (E, W) the user's side of the residual maps
@@ -74,6 +81,10 @@ class PairScorer(Scorer):
         self._item_item = ItemItemTerm(snapshot) if snapshot.has("item_item_indptr") else None
         self._beside = self.terms[0].role == "base"
         self.top_k = snapshot.manifest.top_k_experts
+        exposure = snapshot.manifest.item_item.get("cold_exposure", 0.0)
+        self._exposure = float(exposure) if isinstance(exposure, int | float) else 0.0
+        self._new = snapshot.array("item_degree") == 0
+        self._exposed = np.flatnonzero(self._new) if self._exposure else np.zeros(0, np.int64)
 
         def parameter(name: str) -> F32:
             return np.asarray(snapshot.parameter(name), dtype=np.float32)
@@ -150,6 +161,19 @@ class PairScorer(Scorer):
     def _gather(self, rows: NDArray[np.int32]) -> SparseScores:
         return no_item_item(len(self.modalities)) if self._item_item is None else self._item_item.gather(rows)
 
+    def candidates_beyond_index(self, state: UserState, depth: int) -> NDArray[np.int64]:
+        """And the `depth` new items nearest to the user: their evidence takes them further than their vectors do."""
+        rows = super().candidates_beyond_index(state, depth)
+        if not len(self._exposed):
+            return rows
+        nearness = self._exposed_vectors @ state.vector
+        kept = min(depth, len(nearness))
+        return np.union1d(rows, self._exposed[np.argpartition(-nearness, kept - 1)[:kept]])
+
+    @cached_property
+    def _exposed_vectors(self) -> F32:
+        return self.retrieval_vectors(self._exposed)
+
     # -- the pair ---------------------------------------------------------------------------------------------
 
     def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
@@ -175,11 +199,8 @@ class PairScorer(Scorer):
         amounts, part_scores = self._expert_amounts(state, reading, parts, item_rows)
         gates = self.gate(state, item_rows, part_scores, reading.deviation)
         routed = gates[:, :, None] * amounts
-        weights = gates.astype(np.float32)
-        if self._beside:
-            routed = np.concatenate([state.item_item.at(item_rows)[:, None, :], routed], axis=1)
-            weights = np.concatenate([np.full((len(item_rows), 1), np.nan, np.float32), weights], axis=1)
-        return PairScores(item_rows, routed.sum(axis=2), weights, routed)
+        experts = PairScores(item_rows, routed.sum(axis=2), gates.astype(np.float32), routed)
+        return experts.beside(self._evidence(state, reading, part_scores, item_rows)) if self._beside else experts
 
     def _read(self, vector: F32) -> _Reading:
         """Everything that scoring reads of a user, by one product with all maps."""
@@ -190,6 +211,7 @@ class PairScorer(Scorer):
         experts = np.tanh(mapped[self._cuts[1] :].reshape(len(self.mix), -1))
         return _Reading(
             typical=self.part_mean + np.float32(CANDIDATE_LEVEL / spread) * direction,
+            spread=spread,
             deviation=np.sqrt(covariance @ vector + np.float32(1e-12)),
             predicted=dict(zip(self._removed, predicted, strict=True)),
             experts=self.expert_scale[:, None] * experts,
@@ -219,7 +241,8 @@ class PairScorer(Scorer):
             predicted[m] = scores[:, 1:]
         read, level = part_scores, (reading.typical @ state.vector).astype(np.float64)
         if not self._beside:
-            read = read + (state.item_item.at(item_rows) - state.item_item.typical).astype(np.float32)
+            evidence = self._evidence(state, reading, part_scores, item_rows)
+            read = read + (evidence - state.item_item.typical).astype(np.float32)
             level = level + state.item_item.typical
         linear = np.repeat(read[:, None, :], len(self.mix), axis=1)  # (N, E, M)
         for expert, removed in enumerate(self.removes.tolist()):
@@ -228,6 +251,15 @@ class PairScorer(Scorer):
         by_expert = reading.by_expert()
         residual = widened(self._item_experts[item_rows]).reshape(-1, len(by_expert)) @ by_expert
         return self.mix * (self.gain[:, None] * linear + residual[:, :, None]) + level, part_scores
+
+    def _evidence(self, state: UserState, reading: _Reading, part_scores: F32, item_rows: Rows) -> F64:
+        """(N, M) the item-item evidence: the history's, or what new items stand with."""
+        evidence = state.item_item.at(item_rows)
+        new = self._new[item_rows]
+        if self._exposure and new.any():
+            reach = 1 + part_scores[new].sum(axis=1, dtype=np.float64) / (CANDIDATE_LEVEL * reading.spread)
+            evidence[new] += self._exposure * reach[:, None] * state.item_item.entry
+        return evidence
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact for the item-item evidence and the experts' linear parts; gates, typical candidate, norm are held."""

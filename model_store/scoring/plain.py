@@ -4,8 +4,9 @@ Axes: `I` items, `U` users, `N` candidates, `M` modalities, `D` width.
 
     s(u,i) = ⟨u, v_i⟩,   v_i = `item_vectors` (I, D),   u = `user_vectors` (U, D) or the history's (`linear_user.py`)
 
-The one base term is `collaborative`. Where the snapshot has `item_parts` (I, M, D), the term's amount of a modality is
-the inner product with that part, and behaviour has what the others leave of the score; else all of it is behaviour's.
+The one base term is `collaborative`, after `item-item` where the snapshot has that (`linear_user.py`). Where there is
+`item_parts` (I, M, D), the term's amount of a modality is the inner product with that part, and behaviour has what the
+others leave of the score; else all of it is behaviour's.
 """
 
 from __future__ import annotations
@@ -46,15 +47,16 @@ class PlainScorer(Scorer):
         return self._user.state(rows, self.snapshot.array("user_vectors")[user_row])
 
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
-        """One term, without a gate."""
+        """Without gates."""
         scores = (widened(self._vectors[item_rows]) @ state.vector).astype(np.float64)
         amounts = np.zeros((len(item_rows), 1, len(self.modalities)))
         if self._parts is not None:
             amounts[:, 0, 1:] = widened(self._parts[item_rows, 1:]) @ state.vector
         amounts[:, 0, 0] = scores - amounts[:, 0, 1:].sum(axis=1)
         contributions = amounts.sum(axis=2)
-        return PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
+        own = PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
+        return self._user.beside(state, own)
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact for what the history adds up to; see `LinearUser.because`."""
-        return self._user.because(state, self._vectors[item_row].astype(np.float64))
+        return self._user.because(state, item_row, self._vectors[item_row].astype(np.float64))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import SnapshotCorrupt
+from service.resident import held
 from service.retrieval.protocol import CandidateIndex
 
 _LIBRARY: Any = faiss  # its type stubs show the C++ signatures, not the Python ones
@@ -26,6 +27,7 @@ class FaissIvfIndex(CandidateIndex):
     def __init__(self, path: Path, vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]], n_items: int) -> None:
         """`vectors(rows)` are the items' vectors (n, D). Raises `SnapshotCorrupt` for what is not their index."""
         _read_through(path)
+        self._held = held(path)
         try:
             index: Any = _LIBRARY.read_index(str(path), _LIBRARY.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
@@ -15,12 +14,12 @@ from model_store.events import Event
 from service.errors import StateUnavailable
 from service.state.heard import Heard
 from service.state.protocol import NO_EVENTS, Changes, LiveItem, StateStore, UserEvents
+from service.state.recent import RecentUsers
 
 log = logging.getLogger("magnet.state")
 LIST_SECONDS = 1.0
 """How often it is looked at whether everybody is listed."""
 T = TypeVar("T")
-USERS_KEPT = 100_000
 
 
 class Mirror:
@@ -28,7 +27,7 @@ class Mirror:
 
     def __init__(self, store: StateStore) -> None:
         self.store = store
-        self._users: OrderedDict[str, UserEvents] = OrderedDict()
+        self._users = RecentUsers()
         self._generation = 0
         self._version = 0
         self._started = False
@@ -50,6 +49,7 @@ class Mirror:
         """
         try:
             if not self._started:
+                self._forgotten |= await self.store.remembered()
                 await self.store.start()
                 self._started = True
             changes = await self.store.changes(self._version)
@@ -62,9 +62,8 @@ class Mirror:
 
     async def stop(self) -> None:
         """Close the store."""
-        if self._started:
-            await self.store.stop()
-            self._started = False
+        await self.store.stop()  # also where it was never reached: it may have begun to connect
+        self._started = False
 
     def is_forgotten(self, user_id: str) -> bool:
         """Whether this worker knows of the user's tombstone."""
@@ -75,7 +74,7 @@ class Mirror:
         found = self._users.get(user_id)
         if found is not None:
             self._users.move_to_end(user_id)
-        elif self._listed and self.failure is None and user_id not in self._heard:
+        elif self._listed and self.failure is None and user_id not in self._heard and user_id not in self._forgotten:
             return NO_EVENTS
         return found
 
@@ -110,9 +109,7 @@ class Mirror:
             self._failed(error)
             return self._tombstone(user_id, error)
         if generation == self._generation:  # else a change came in while the store was read, perhaps this user's
-            self._users[user_id] = found
-            while len(self._users) > USERS_KEPT:
-                self._users.popitem(last=False)
+            self._users.put(user_id, found)
         return found
 
     async def append(self, events: Sequence[Event]) -> int:

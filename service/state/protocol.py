@@ -116,6 +116,10 @@ class StateStore(ABC):
     async def forget(self, user_id: str) -> None:
         """Remove a user's events, counts and kept answers, and leave a tombstone."""
 
+    async def remembered(self) -> frozenset[str]:
+        """Who is known to be forgotten without the store, which may not be reached yet."""
+        return frozenset()
+
     @abstractmethod
     async def put_item(self, item_id: str, content: bytes) -> LiveItem:
         """Add or change an item; it is no longer hidden."""

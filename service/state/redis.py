@@ -24,7 +24,8 @@ from model_store.events import Event, Feedback, Forgotten
 from service.errors import StateUnavailable
 from service.state.answers import may_come_within
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
-from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, KEEP_ANSWERS, SET_ITEM
+from service.state.redis_scripts import APPEND, EVENTS_OF, FORGET, KEEP_ANSWERS, REMEMBER, SET_ITEM
+from service.state.tombstones import Tombstones
 
 TIMEOUT_SECONDS = 1.0
 MOST_CONNECTIONS = 16
@@ -43,8 +44,10 @@ class RedisState(StateStore):
     name = "redis"
     shares_answers = True
 
-    def __init__(self, url: str, prefix: str = "magnet:") -> None:
+    def __init__(self, url: str, prefix: str = "magnet:", tombstones: Tombstones | None = None) -> None:
+        """`tombstones` survive a loss of Redis's disk."""
         self._prefix = prefix
+        self._tombstones = tombstones
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MOST_CONNECTIONS,
@@ -58,6 +61,7 @@ class RedisState(StateStore):
         self._events_of = self._redis.register_script(EVENTS_OF)
         self._keep_answers = self._redis.register_script(KEEP_ANSWERS)
         self._forget = self._redis.register_script(FORGET)
+        self._remember = self._redis.register_script(REMEMBER)
         self._set_item = self._redis.register_script(SET_ITEM)
         self._epoch: bytes | None = None
         self._waiting: list[tuple[str, float, str | None, bytes]] = []
@@ -72,6 +76,9 @@ class RedisState(StateStore):
         await self._asked(self._redis.set(self._key("epoch"), secrets.token_hex(8), nx=True))
         await self._asked(self._redis.set(self._key("version"), 1, nx=True))  # so that 0 lies before everything
         self._epoch = await self._asked(self._redis.get(self._key("epoch")))
+        users = sorted(await self.remembered())
+        for start in range(0, len(users), MOST_AT_ONCE):
+            await self._asked(self._remember(args=[self._prefix, *users[start : start + MOST_AT_ONCE]]))
         self.warnings = [*self._losses, *await self._doubts()]
 
     async def stop(self) -> None:
@@ -112,8 +119,14 @@ class RedisState(StateStore):
     async def forget(self, user_id: str) -> None:
         """See `StateStore.forget`."""
         await self._asked(self._forget(args=[self._prefix, user_id]))
+        if self._tombstones is not None:
+            await self._tombstones.add(user_id)
         self._waiting = [waiting for waiting in self._waiting if waiting[2] != user_id]
         await self._asked(self._drop_answers(user_id))
+
+    async def remembered(self) -> frozenset[str]:
+        """See `StateStore.remembered`."""
+        return frozenset() if self._tombstones is None else frozenset(await self._tombstones.read())
 
     async def put_item(self, item_id: str, content: bytes) -> LiveItem:
         """See `StateStore.put_item`."""

@@ -64,6 +64,17 @@ redis.call('HSET', prefix .. 'forgotten', user, version)
 return version
 """
 
+REMEMBER = """
+local prefix = ARGV[1]
+for at = 2, #ARGV do
+  if redis.call('HEXISTS', prefix .. 'forgotten', ARGV[at]) == 0 then
+    local version = redis.call('INCR', prefix .. 'version')
+    redis.call('XADD', prefix .. 'log', version .. '-0', 'u', ARGV[at])
+    redis.call('HSET', prefix .. 'forgotten', ARGV[at], version)
+  end
+end
+"""
+
 SET_ITEM = """
 local prefix, item, hidden, content = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if content == '' then

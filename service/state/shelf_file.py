@@ -19,9 +19,18 @@ CLEAN_SECONDS = 30.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS kept (id TEXT PRIMARY KEY, user TEXT, expires REAL NOT NULL, answer BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS by_expiry ON kept (expires);
+CREATE INDEX IF NOT EXISTS by_user ON kept (user);
 """
 KEEP = "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)"
 FORGET = "DELETE FROM kept WHERE user = ?"
+MOST_BYTES = 2**30
+"""Of disk: the oldest answers leave for the newest, for events have to find room beside them."""
+MAKE_ROOM = """
+DELETE FROM kept WHERE expires <=
+  (SELECT expires FROM kept ORDER BY expires LIMIT 1 OFFSET (SELECT count(*) / 10 FROM kept))
+"""
+MOST_ROUNDS = 20
+"""Of taking down a tenth of the answers; a disk that others filled may still have no room after them."""
 FORGET_SECONDS = 5.0
 """Longer than this nobody waits for a slow disk; what was forgotten is not given out all the same."""
 
@@ -39,8 +48,9 @@ class _Entry:
 class ShelfFile:
     """A cache: losing it loses explanations of past answers, nothing else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = MOST_BYTES) -> None:
         self._path = path
+        self._max_bytes = max_bytes
         self._waiting: queue.Queue[_Entry | None] = queue.Queue(MOST_WAITING)
         self._thread: threading.Thread | None = None
         self._reader: sqlite3.Connection | None = None
@@ -94,6 +104,8 @@ class ShelfFile:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA secure_delete = ON")  # what was forgotten is overwritten
+        ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+        connection.execute(f"PRAGMA max_page_count = {self._max_bytes // page_bytes}")
         connection.executescript(SCHEMA)
         return connection
 
@@ -107,18 +119,29 @@ class ShelfFile:
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
             done = None in batch
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                for entry in filter(None, batch):
-                    connection.execute(entry.statement, entry.values)
-                if time.monotonic() - cleaned > CLEAN_SECONDS:
-                    cleaned = time.monotonic()
-                    connection.execute("DELETE FROM kept WHERE expires < ?", (time.time(),))
-                connection.execute("COMMIT")
-            except sqlite3.Error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            for entry in filter(None, batch):
+            if time.monotonic() - cleaned > CLEAN_SECONDS:
+                cleaned = time.monotonic()
+                batch.append(_Entry("DELETE FROM kept WHERE expires < ?", (time.time(),)))
+            entries = [entry for entry in batch if entry is not None]
+            for _ in range(MOST_ROUNDS):
+                if _commit(connection, entries) != sqlite3.SQLITE_FULL:
+                    break
+                _commit(connection, [_Entry(MAKE_ROOM, ())])
+            for entry in entries:
                 if entry.done is not None:
                     entry.done.set()
         connection.close()
+
+
+def _commit(connection: sqlite3.Connection, entries: list[_Entry]) -> int | None:
+    """Execute all or none; what went wrong, in SQLite's numbers."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for entry in entries:
+            connection.execute(entry.statement, entry.values)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        return error.sqlite_errorcode
+    return None

@@ -54,7 +54,14 @@ def run(folder: Path) -> None:
     tables = [
         Table(
             f"Calls of one worker by size of the catalogue ({users}), {ROUNDS} rounds",
-            ["items", "p50, ms, 1 connection", "p99", "requests/s, 1 connection", "16 connections"],
+            [
+                "items",
+                "p50, ms, 1 connection",
+                "p99",
+                "requests/s, 1 connection",
+                "16 connections",
+                "pages waited for from disk, per 1,000 requests",
+            ],
             loads,
         ),
         Table(
@@ -87,6 +94,7 @@ def _loads(server: Server, size: Size) -> list[str]:
     wrk(server.address, 1, WARM_UP, users=(size.users // 2, size.users))
     one: list[Load] = []
     many: list[Load] = []
+    faults = server.read_faults()
     for turn in range(ROUNDS):
         first = turn * size.users // 8
         one.append(wrk(server.address, 1, SECONDS, users=(first, size.users)))
@@ -96,6 +104,7 @@ def _loads(server: Server, size: Size) -> list[str]:
         spread([load.p99 for load in one]),
         spread([load.rate for load in one], 0),
         spread([load.rate for load in many], 0),
+        f"{1000 * (server.read_faults() - faults) / sum(load.count for load in one + many):.1f}",
     ]
 
 

@@ -33,6 +33,10 @@ class Server:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def read_faults(self) -> int:
+        """How often the process waited so far for a page to be read from disk."""
+        return int(Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[9])
+
     def memory(self) -> dict[str, float]:
         """MiB that are this process's alone, and what it shares with others (mapped files), each page once."""
         text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()

@@ -4,11 +4,13 @@ Axes: `I` items, `E` experts, `M` modalities, `D` width.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from model_store import Snapshot
 from model_store.scoring import scorer_for
@@ -19,12 +21,16 @@ from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 F64 = NDArray[np.float64]
 
 
-@pytest.fixture(scope="module", params=["item-item beside", "item-item routed"])
-def snapshot(request: pytest.FixtureRequest, pair_snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    if request.param == "item-item beside":
-        return Snapshot.open(pair_snapshot)
-    root = tmp_path_factory.mktemp("routed")
-    return Snapshot.open(root / "snapshots" / write_tiny_pair_snapshot(root, routed=True))
+EXPOSED: Mapping[str, JsonValue] = {"cold_exposure": 1.5}
+
+
+@pytest.fixture(scope="module", params=["beside", "routed", "beside, exposed", "routed, exposed"])
+def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    root = tmp_path_factory.mktemp("pair")
+    placed, _, exposed = request.param.partition(", ")
+    facts = EXPOSED if exposed else None
+    identity = write_tiny_pair_snapshot(root, routed=placed == "routed", item_item_facts=facts)
+    return Snapshot.open(root / "snapshots" / identity)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,7 @@ class Oracle:
 
     def typical_evidence(self) -> F64:
         """(M,): each modality's regression on the total, read off 2.5 standard deviations above the mean."""
-        table = np.array([self.item_item(item) for item in range(self.snapshot.n_items)])
+        table = np.array([self.listed(item) for item in range(self.snapshot.n_items)])
         total = table.sum(axis=1)
         spread = max(float(total.std()), 1e-6)
         slopes = [float(np.mean((total - total.mean()) * table[:, m])) / spread for m in range(3)]
@@ -110,6 +116,27 @@ class Oracle:
         return level
 
     def item_item(self, item: int) -> F64:
+        """(M,): what the history says of it; of a new item, what it stands with."""
+        amounts = self.listed(item)
+        exposure = self.snapshot.manifest.item_item.get("cold_exposure", 0.0)
+        if self.snapshot.array("item_degree")[item] == 0 and isinstance(exposure, float):
+            mean = self.parameter("part_mean")
+            reach = sum(float(self.u @ (self.parts[item, m] - mean[m])) for m in range(3))
+            reach /= sum(float(self.u @ (self.typical[m] - mean[m])) for m in range(3)) or 1.0
+            amounts = amounts + exposure * reach * self.entry()
+        return amounts
+
+    def entry(self) -> F64:
+        """(M,): the twentieth unseen item's evidence, split as the first twenty's."""
+        unseen = [self.listed(item) for item in range(self.snapshot.n_items) if item not in self.history]
+        best = sorted((amounts for amounts in unseen if amounts.any()), key=lambda amounts: -float(amounts.sum()))[:20]
+        if len(best) < 20:
+            return np.zeros(3)
+        together: F64 = np.sum(best, axis=0)
+        share: F64 = together / together.sum()
+        return share * max(float(best[19].sum()), 0.0)
+
+    def listed(self, item: int) -> F64:
         """(M,)"""
         indptr, items = self.snapshot.array("item_item_indptr"), self.snapshot.array("item_item_items")
         amounts = np.zeros(3)
@@ -148,6 +175,26 @@ def test_some_items_lack_a_modality_and_some_gates_differ(snapshot: Snapshot, sc
     assert not snapshot.array("item_present").all()
     weights = scorer.score(scorer.encode_user(np.array([3, 8, 21], np.int32)), np.arange(snapshot.n_items)).weights
     assert len({tuple(np.flatnonzero(row > 0)) for row in weights[:, 1:]}) > 3
+
+
+def test_exposure_moves_new_items_and_no_others(tmp_path: Path) -> None:
+    """With twice the exposure a new item stands with twice the evidence; beside the experts that is all that moves."""
+    found = []
+    for exposure in (0.0, 1.5, 3.0):
+        root = tmp_path / str(exposure)
+        identity = write_tiny_pair_snapshot(root, item_item_facts={"cold_exposure": exposure})
+        snapshot = Snapshot.open(root / "snapshots" / identity)
+        scorer = scorer_for(snapshot)
+        state = scorer.encode_user(np.arange(1, 11, dtype=np.int32))
+        assert state.item_item.entry.sum() > 0
+        found.append(scorer.score(state, np.arange(snapshot.n_items)))
+    new = snapshot.array("item_degree") == 0
+    assert 0 < new.sum() < 20
+    np.testing.assert_array_equal(found[0].contributions[~new], found[2].contributions[~new])
+    once, twice = (each.contributions - found[0].contributions for each in found[1:])
+    assert (np.abs(once[new, 0]) > 1e-3).all()
+    np.testing.assert_allclose(twice, 2 * once, atol=1e-6)
+    assert not once[:, 1:].any()
 
 
 def test_scores_do_not_depend_on_the_company_or_the_order(snapshot: Snapshot, scorer: PairScorer) -> None:
@@ -193,7 +240,13 @@ def test_retrieval_ranks_by_the_sum_of_parts_and_the_matrix_adds_its_rows(
     state = scorer.encode_user(np.array([5, 11], np.int32))
     indptr, items = snapshot.array("item_item_indptr"), snapshot.array("item_item_items")
     beyond = set(items[indptr[5] : indptr[6]]) | set(items[indptr[11] : indptr[12]])
-    assert set(scorer.candidates_beyond_index(state, 500)) == beyond
+    new = np.flatnonzero(snapshot.array("item_degree") == 0)
+    exposed = "cold_exposure" in snapshot.manifest.item_item
+    assert set(scorer.candidates_beyond_index(state, 500)) == beyond | (set(new) if exposed else set())
+    nearest = new[np.argsort(-(vectors[new] @ state.vector))[:2]]
+    listed = set(scorer.candidates_beyond_index(state, 2))
+    assert (set(nearest) <= listed) == exposed
+    assert not exposed or not (set(new) - set(nearest) - beyond) & listed
 
 
 def test_without_the_item_item_term_there_are_experts_alone(tmp_path: Path) -> None:
@@ -207,7 +260,8 @@ def test_without_the_item_item_term_there_are_experts_alone(tmp_path: Path) -> N
 
 
 def test_sparse_scores_say_nothing_of_items_they_do_not_list() -> None:
-    sparse = SparseScores.over(10, np.array([2, 5, 9]), np.array([[1.0, 2], [3, 4], [5, 6]]))
+    seen = np.array([2])
+    sparse = SparseScores.over(10, np.array([2, 5, 9]), np.array([[1.0, 2], [3, 4], [5, 6]]), seen)
     np.testing.assert_array_equal(sparse.at(np.array([9, 0, 5, 11, 5])), [[5, 6], [0, 0], [3, 4], [0, 0], [3, 4]])
-    nothing = SparseScores.over(10, np.zeros(0, np.int64), np.zeros((0, 2)))
+    nothing = SparseScores.over(10, np.zeros(0, np.int64), np.zeros((0, 2)), seen)
     np.testing.assert_array_equal(nothing.at(np.array([1, 2])), np.zeros((2, 2)))

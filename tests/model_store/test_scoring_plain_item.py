@@ -52,6 +52,21 @@ def parameters(rng: np.random.Generator, decay: float = 1.0) -> dict[str, NDArra
     }
 
 
+def beside(draft: SnapshotDraft) -> SnapshotDraft:
+    """The same with item-item evidence before its own terms."""
+    rng = np.random.default_rng(3)
+    matrix = np.where(rng.random((N_ITEMS, N_ITEMS, 1)) < 0.5, rng.normal(size=(N_ITEMS, N_ITEMS, M)), 0)
+    entries = matrix.any(axis=2)
+    arrays: dict[str, NDArray[Any]] = {
+        "item_item_indptr": np.concatenate([[0], np.cumsum(entries.sum(axis=1))]).astype(np.int64),
+        "item_item_items": np.nonzero(entries)[1].astype(np.int32),
+        "item_item_values": matrix[entries].astype(np.float16),
+    }
+    terms = (Term(name="item-item", role="base", modalities={"behaviour": 1.0}), *draft.manifest.terms)
+    manifest = draft.manifest.model_copy(update={"terms": terms})
+    return SnapshotDraft(manifest, {**draft.arrays, **arrays}, draft.parameters)
+
+
 def plain(*, parts: bool = True, decay: float = 1.0) -> SnapshotDraft:
     rng = np.random.default_rng(1)
     split = rng.normal(size=(N_ITEMS, M, D))
@@ -124,7 +139,47 @@ def test_item_score_is_the_gated_sum_of_terms() -> None:
     assert not found.contributions[closed, 1].any()
 
 
-@pytest.mark.parametrize("draft", [plain(), plain(decay=0.5), item()], ids=["plain", "decaying", "item"])
+@pytest.mark.parametrize("own", [plain(), plain(decay=0.5), item()], ids=["plain", "decaying", "item"])
+def test_item_item_evidence_is_a_term_before_the_others(own: SnapshotDraft) -> None:
+    draft = beside(own)
+    scorer, alone = scorer_for(draft), scorer_for(own)
+    matrix = np.zeros((N_ITEMS, N_ITEMS, M))
+    indptr, items = draft.array("item_item_indptr"), draft.array("item_item_items")
+    for row in range(N_ITEMS):
+        for entry in range(indptr[row], indptr[row + 1]):
+            matrix[row, items[entry]] = wide(draft.array("item_item_values"))[entry]
+    for state, plainly, history in (
+        (scorer.known_user(0), alone.known_user(0), HISTORIES[0]),
+        (scorer.encode_user(HISTORIES[2]), alone.encode_user(HISTORIES[2]), HISTORIES[2][-4:]),  # history_cap is 4
+    ):
+        found = scorer.score(state, np.arange(N_ITEMS))
+        expected = alone.score(plainly, np.arange(N_ITEMS))
+        np.testing.assert_allclose(found.amounts[:, 0], matrix[history].sum(axis=0), atol=1e-9)
+        np.testing.assert_array_equal(found.amounts[:, 1:], expected.amounts)
+        np.testing.assert_array_equal(found.weights[:, 1:], expected.weights)
+        assert np.isnan(found.weights[:, 0]).all()
+        because, before = scorer.because(state, 6), alone.because(plainly, 6)
+        np.testing.assert_allclose(because.exact - before.exact, matrix[history, 6].sum(axis=1), atol=1e-9)
+        np.testing.assert_array_equal(because.attributed, before.attributed)
+        spoken_for = np.flatnonzero(matrix[history].any(axis=(0, 2)))
+        np.testing.assert_array_equal(scorer.candidates_beyond_index(state, N_ITEMS), spoken_for)
+
+
+def test_the_evidence_term_is_the_first_and_comes_with_its_arrays(tmp_path: Path) -> None:
+    draft = beside(item())
+    terms = draft.manifest.terms
+    with pytest.raises(ValueError, match="before all others"):
+        manifest("item", (terms[1], terms[0], *terms[2:]))
+    without = {name: array for name, array in draft.arrays.items() if name != "item_item_values"}
+    with pytest.raises(InvalidContent, match="item_item_values"):
+        publish(SnapshotDraft(draft.manifest, without, draft.parameters), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [plain(), plain(decay=0.5), item(), beside(plain()), beside(item())],
+    ids=["plain", "decaying", "item", "plain-beside", "item-beside"],
+)
 class TestBothKinds:
     def scorer(self, draft: SnapshotDraft) -> Scorer:
         return scorer_for(draft)
@@ -138,7 +193,7 @@ class TestBothKinds:
     def test_retrieval_ranks_as_the_score(self, draft: SnapshotDraft) -> None:
         scorer = self.scorer(draft)
         state = scorer.known_user(4)
-        near = scorer.retrieval_vectors() @ state.vector
+        near = scorer.retrieval_vectors() @ state.vector + state.item_item.at(np.arange(N_ITEMS)).sum(axis=1)
         np.testing.assert_allclose(near, scorer.score_all(state), rtol=1e-4, atol=1e-5)
 
     def test_a_history_is_encoded_as_the_format_says(self, draft: SnapshotDraft) -> None:
@@ -168,7 +223,9 @@ class TestBothKinds:
         weights = history_weights(3, float(draft.parameter("history_decay")[0]))
         for place, row in enumerate(HISTORIES[0]):
             without = state.vector - weights[place] * wide(draft.array("item_history"))[row]
-            assert found.exact[place] == pytest.approx((state.vector - without) @ item_vector, rel=1e-3, abs=1e-5)
+            lost = (state.vector - without) @ item_vector
+            lost += scorer.encode_user(row[None]).item_item.at(np.array([6])).sum()
+            assert found.exact[place] == pytest.approx(lost, rel=1e-3, abs=1e-5)
 
     def test_published_snapshots_score_like_their_drafts(self, draft: SnapshotDraft, tmp_path: Path) -> None:
         snapshot = publish(draft, tmp_path)

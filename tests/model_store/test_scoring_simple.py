@@ -94,7 +94,7 @@ def test_only_the_strongest_neighbours_of_a_history_become_candidates() -> None:
         history_rows=np.array([7], np.int32),
         vector=np.zeros(0, np.float32),
         logits=np.zeros(0, np.float32),
-        item_item=SparseScores.over(10, np.array([0, 3, 4, 8, 9]), amounts),
+        item_item=SparseScores.over(10, np.array([0, 3, 4, 8, 9]), amounts, np.zeros(0, np.int32)),
     )
     scorer = scorer_for(draft("popularity", "popularity", {}))
     # two asked for, and one more because the history has one item: .9, .4, .2

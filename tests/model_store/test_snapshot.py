@@ -1,5 +1,6 @@
 """Reading: what a good snapshot gives, and that nothing else is read."""
 
+import itertools
 import json
 import os
 import shutil
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from model_store import Snapshot, SnapshotCorrupt, SnapshotNotFound, StoreError
+from model_store.npy import open_mapped
 from model_store.scoring import scorer_for
+from model_store.snapshot import read_manifest
 from tests.support.forged import forge, writable_copy
 from tests.support.tiny_snapshot import tiny_catalogue
 
@@ -138,6 +141,33 @@ def test_a_tampered_file_is_refused_and_named(copied: Path, tamper: Callable[[Pa
         file.unlink(missing_ok=True)
         file.write_bytes(original)
     Snapshot.open(copied)
+
+
+def test_no_bit_of_an_array_header_can_change(copied: Path) -> None:
+    """Not even where no hash is checked."""
+    manifest = read_manifest(copied)
+    for info in manifest.arrays.values():
+        with (copied / info.file).open("r+b", buffering=0) as file:
+            header = file.read(10)
+            header += file.read(int.from_bytes(header[-2:], "little"))
+            for place, bit in itertools.product(range(len(header)), range(8)):
+                file.seek(place)
+                file.write(bytes([header[place] ^ 1 << bit]))
+                with pytest.raises(SnapshotCorrupt):
+                    open_mapped(copied / info.file, info)
+                file.seek(place)
+                file.write(header[place : place + 1])
+    assert Snapshot.open(copied).id == copied.name
+
+
+def test_parameters_are_checked_without_hashes_too(copied: Path) -> None:
+    """Their header names them, and a name that nobody knows would be no error before somebody asks for it."""
+    file = copied / "parameters.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b'"feature_mean_', b'"feature_bean_'))
+    assert file.read_bytes() != content
+    with pytest.raises(SnapshotCorrupt, match=r"parameters\.safetensors"):
+        Snapshot.open(copied, "size")
 
 
 def test_a_file_too_many_is_refused(copied: Path) -> None:

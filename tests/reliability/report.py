@@ -118,17 +118,19 @@ def _soak(result: dict[str, Any]) -> list[str]:
         "",
         f"{result['minutes']:g} minutes at {result['rate_per_second']} requests/s, 70 % of the "
         f"{result['saturated_per_second']} that callers and service reached together just before: "
-        f"{result['requests']:,} requests, of them a tenth events and a hundredth new items, and {result['swaps']} "
-        f"swaps. Refused {result['refused']}, failed {sum(result['failed'].values())}, "
+        f"{result['requests']:,} requests, of them a tenth events, a hundredth new items and a thousandth users to "
+        f"forget, and {result['swaps']} swaps. Refused {result['refused']}, failed {sum(result['failed'].values())}, "
         f"{result['scores_compared']:,} scores compared with the exact ones, {result['wrong']} wrong. From the moment "
-        f"a request was sent: {_times(result['from_sent'])}; from when it was due, waiting for one of the callers' "
+        f"a request was sent: {_times(result['from_sent'])}; of those sent within "
+        f"{result['around_seconds']:g} s of the beginning of a swap: "
+        f"{_times(result['from_sent_around_swaps'])}; from when it was due, waiting for one of the callers' "
         f"twelve connections included: {_times(result['from_due'])}.",
         *(
             ["Other work took so much of the machine meanwhile that the callers fell behind their schedule."]
             * _late(result)
         ),
         "",
-        "| worker | own memory, MB | gained in the second half | descriptors in the second half |",
+        "| worker | own memory written, MB | gained in the second half | descriptors in the second half |",
         "| --- | ---: | ---: | ---: |",
         *workers,
         "",

@@ -37,11 +37,16 @@ SHARE = 0.7
 MEASURE_SECONDS = 8.0
 SAMPLE_SECONDS = 5.0
 SWAP_SECONDS = 10.0
+AROUND_SECONDS = 3.0
+"""For so long from the beginning of a swap workers load, follow, and have forgotten their prepared answers."""
 LIVE_ITEMS = 50
+VISITORS = 20
+FILLING = 300
+"""Batches of a hundred events beforehand: SQLite keeps 2 MB of pages for each connection."""
 CROWD = 300
 """Connections of the overload at the end."""
-MOST_SLOPE = 0.02
-"""Of a worker's memory, per hour of such growth as in the second half of the run, times the length of that half."""
+MOST_GROWTH = 0.02
+"""Of a worker's memory, in the second half of the run, by a straight line through it; 2 MB are always allowed."""
 ADMIN = {"X-API-Key": "admin"}
 CACHES = {f"MAGNET_{name}_MEMORY_MB": "8" for name in ("ANSWER", "CACHE", "ROUTER")}
 """Small, so that they are full before memory is judged."""
@@ -54,10 +59,8 @@ class Seen:
     """What came back."""
 
     statuses: collections.Counter[str] = field(default_factory=collections.Counter)
-    seconds: list[float] = field(default_factory=list)
-    """From the moment a request was due, so that waiting for a slow one before it counts."""
-    sent: list[float] = field(default_factory=list)
-    """From the moment it was sent."""
+    requests: list[tuple[float, float, float]] = field(default_factory=list)
+    """When it was sent, and how long it took from then and from when it was due: with waiting for those before it."""
     wrong: list[str] = field(default_factory=list)
     compared: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,11 +74,15 @@ class Soak:
         self._exact = exact
         self._snapshot = next(iter(exact.values())).snapshot
         self.user_ids = [self._snapshot.user_id(row) for row in range(self._snapshot.n_users)]
-        self._numbers = itertools.count()
+        self._numbers, self._ids = itertools.count(), itertools.count()
         self._run = f"{time.time_ns():x}"
 
     def calls(self, chance: random.Random) -> Iterator[Call]:
-        """Requests without end: mostly recommendations, some explanations, look-alikes, events and new items."""
+        """Requests without end: mostly recommendations, some explanations, look-alikes, events and new items.
+
+        What a worker has to keep of them in memory does not grow: the new items are so many, and visitors whose events
+        become more and more are forgotten again.
+        """
         user_ids = self.user_ids
         item_ids = [self._snapshot.item_id(row) for row in range(self._snapshot.n_items)]
         while True:
@@ -89,14 +96,31 @@ class Soak:
                 yield "GET", f"/similar/{item}?k=10", None
             elif kind < 0.98:
                 number = next(self._numbers)
-                visitor = f"visitor {number % 20}" if number % 10 == 0 else f"passer-by {number}"
-                happened = {"event_id": f"{self._run}-{number}", "user": visitor, "item": chance.choice(item_ids)}
-                yield "POST", "/events", {"events": [happened | {"type": "click", "timestamp": time.time()}]}
+                visitor = f"visitor {number // 10 % VISITORS}" if number % 10 == 0 else f"passer-by {number}"
+                yield "POST", "/events", {"events": [self._event(visitor, chance.choice(item_ids))]}
+            elif kind < 0.989:
+                yield "GET", f"/recommend/visitor%20{chance.randrange(VISITORS)}?k=10", None
             elif kind < 0.99:
-                yield "GET", f"/recommend/visitor%20{chance.randrange(20)}?k=10", None
+                yield "DELETE", f"/users/visitor%20{chance.randrange(VISITORS)}", None
             else:
-                features = {name: [chance.gauss(0, 1) for _ in range(FEATURE_WIDTH)] for name in MODALITIES[1:]}
-                yield "PUT", f"/items/new%20{chance.randrange(LIVE_ITEMS)}", {"title": "New", "features": features}
+                yield self._new_item(chance.randrange(LIVE_ITEMS), chance)
+
+    def fill(self) -> None:
+        """Bring to its bound what the calls fill slowly: items that may be added, pages of the events' tables."""
+        items: list[Call] = [self._new_item(number, random.Random(number)) for number in range(LIVE_ITEMS)]
+        events: Iterator[Call] = (
+            (
+                "POST",
+                "/events",
+                {"events": [self._event(f"before {next(self._numbers)}", "item/001") for _ in range(100)]},
+            )
+            for _ in range(FILLING)
+        )
+        for call in itertools.chain(items, events):
+            connection = self._connect()  # for each, so that every worker gets some
+            status, _ = self._ask(connection, call)
+            connection.close()
+            assert status == 200, (call[1], status)
 
     def run(self, seconds: float, connections: int, due: Callable[[int], float] | None, seed: int) -> Seen:
         """Ask for so long; request n is due at `due(n)` (seconds from the start), without it as soon as one may be."""
@@ -107,8 +131,8 @@ class Soak:
             connection = self._connect()
             while True:
                 at = began + due(next(numbers)) if due is not None else time.monotonic()
-                if at - began >= seconds:
-                    break
+                if max(at, time.monotonic()) - began >= seconds:
+                    break  # on a machine that others slow down meanwhile, with less asked than was due
                 time.sleep(max(at - time.monotonic(), 0))
                 call = next(calls)
                 sent = time.monotonic()
@@ -121,9 +145,8 @@ class Soak:
                     status, answer = type(error).__name__, None
                 with seen.lock:
                     seen.statuses[status] += 1
-                    seen.seconds.append(time.monotonic() - at)
-                    seen.sent.append(time.monotonic() - sent)
-                    if status == "200" and call[1].startswith("/recommend/") and due is not None:
+                    seen.requests.append((sent, time.monotonic() - sent, time.monotonic() - at))
+                    if status == "200" and call[1].startswith("/recommend/"):
                         self._judge(call[1], answer, seen)
             connection.close()
 
@@ -134,18 +157,24 @@ class Soak:
             thread.join()
         return seen
 
-    def swap(self, stopping: threading.Event) -> int:
-        """Change the snapshot again and again until told to stop; how often."""
-        swaps = 0
+    def swap(self, stopping: threading.Event, began: list[float]) -> None:
+        """Change the snapshot again and again until told to stop; `began` gets the times."""
         for snapshot in itertools.cycle(reversed(self._exact)):
             if stopping.wait(SWAP_SECONDS):
-                return swaps
+                return
+            began.append(time.monotonic())
             connection = self._connect()
             status, _ = self._ask(connection, ("POST", "/admin/activate", {"snapshot": snapshot}), ADMIN)
             connection.close()
             assert status == 200, status
-            swaps += 1
-        return swaps
+
+    def _event(self, user: str, item: str) -> dict[str, Any]:
+        event_id = f"{self._run}-{next(self._ids)}"
+        return {"event_id": event_id, "user": user, "item": item, "type": "click", "timestamp": time.time()}
+
+    def _new_item(self, number: int, chance: random.Random) -> Call:
+        features = {name: [chance.gauss(0, 1) for _ in range(FEATURE_WIDTH)] for name in MODALITIES[1:]}
+        return "PUT", f"/items/new%20{number}", {"title": "New", "features": features}
 
     def _judge(self, path: str, answer: Any, seen: Seen) -> None:
         """Every score of a known user's answer is the exact one of the snapshot that it names."""
@@ -178,6 +207,11 @@ def slope(times: list[float], values: list[float]) -> float:
     return float(np.polyfit(times, values, 1)[0]) if len(times) > 1 else 0.0
 
 
+def around(swaps: list[float], requests: list[tuple[float, float, float]]) -> list[bool]:
+    """Which requests were sent while a swap was under way."""
+    return [any(0 <= sent - began < AROUND_SECONDS for began in swaps) for sent, _, _ in requests]
+
+
 def quantiles(seconds: list[float]) -> dict[str, float]:
     """p50, p99 and the slowest, in milliseconds."""
     found = np.quantile(seconds or [0.0], [0.5, 0.99, 1.0]) * 1000
@@ -198,16 +232,19 @@ def main(minutes: float) -> None:
         ]
         promoted(root, ids[0])
         exact = {name: Exact(root / "snapshots" / name) for name in ids}
+        for each, row in itertools.product(exact.values(), range(N_USERS)):
+            each.unfiltered(each.snapshot.user_id(row), ())  # once asked for under load, these held the callers up
         environment = {**CACHES, "MAGNET_ADMIN_KEY": "admin", "MAGNET_MAX_IN_FLIGHT": "32"}
         address, parent = stack.enter_context(started(root, workers=WORKERS, **environment))
         soak = Soak(address, exact)
+        soak.fill()
         soak.run(MEASURE_SECONDS / 2, CONNECTIONS, None, seed=1)  # warm
         free = soak.run(MEASURE_SECONDS, CONNECTIONS, None, seed=2)
-        saturated = len(free.seconds) / MEASURE_SECONDS
+        saturated = len(free.requests) / MEASURE_SECONDS
         rate = SHARE * saturated
         click.echo(f"saturated at {saturated:.0f} requests/s; {minutes:g} minutes at {rate:.0f}")
 
-        stopping, counts = threading.Event(), {"swaps": 0}
+        stopping, swaps = threading.Event(), list[float]()
         samples: dict[int, list[tuple[float, int, int]]] = {worker: [] for worker in workers_of(parent)}
 
         def watch() -> None:
@@ -216,10 +253,7 @@ def main(minutes: float) -> None:
                 for worker, taken in samples.items():
                     taken.append((time.monotonic() - began, private_bytes(worker), descriptors(worker)))
 
-        def swap() -> None:
-            counts["swaps"] = soak.swap(stopping)
-
-        beside = [threading.Thread(target=watch), threading.Thread(target=swap)]
+        beside = [threading.Thread(target=watch), threading.Thread(target=soak.swap, args=(stopping, swaps))]
         for thread in beside:
             thread.start()
         seen = soak.run(60 * minutes, CONNECTIONS, lambda number: number / rate, seed=3)
@@ -239,25 +273,31 @@ def main(minutes: float) -> None:
             {
                 "memory_mb": round(float(np.mean(memory)) / 2**20, 1),
                 "memory_gained_mb": round(gained / 2**20, 2),
+                "memory_every_5_s_mb": [round(written / 2**20, 1) for _, written, _ in taken],
                 "over_minutes": round((times[-1] - times[0]) / 60, 1),
                 "descriptors_first": open_files[0],
                 "descriptors_last": open_files[-1],
             }
         )
+    swapping = around(swaps, seen.requests)
     failed = {status: count for status, count in seen.statuses.items() if status not in ("200", "503")}
     result = {
         "machine": machine(),
         "minutes": minutes,
         "saturated_per_second": round(saturated),
         "rate_per_second": round(rate),
-        "requests": len(seen.seconds),
+        "requests": len(seen.requests),
         "refused": seen.statuses["503"],
         "failed": failed,
         "scores_compared": seen.compared,
         "wrong": len(seen.wrong),
-        "swaps": counts["swaps"],
-        "from_due": quantiles(seen.seconds),
-        "from_sent": quantiles(seen.sent),
+        "swaps": len(swaps),
+        "around_seconds": AROUND_SECONDS,
+        "from_due": quantiles([due for _, _, due in seen.requests]),
+        "from_sent": quantiles([sent for _, sent, _ in seen.requests]),
+        "from_sent_around_swaps": quantiles(
+            [sent for (_, sent, _), near in zip(seen.requests, swapping, strict=True) if near]
+        ),
         "workers": workers,
         "overload": {"connections": CROWD, **crowd},
         "after_overload": dict(after.statuses),
@@ -270,7 +310,7 @@ def main(minutes: float) -> None:
     assert set(crowd) <= {"200", "503"}, crowd
     assert set(after.statuses) == {"200"}, after.statuses
     for worker in workers:
-        assert worker["memory_gained_mb"] < max(MOST_SLOPE * worker["memory_mb"], 2.0), worker
+        assert worker["memory_gained_mb"] < max(MOST_GROWTH * worker["memory_mb"], 2.0), worker
         assert worker["descriptors_last"] <= worker["descriptors_first"] + CONNECTIONS, worker
 
 

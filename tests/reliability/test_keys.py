@@ -14,9 +14,12 @@ from pydantic import SecretStr
 from service.access import CONSOLE, CONSOLE_PREFIX, PROBES
 from service.logs import JsonFormatter
 from service.tracing import OtlpTracing
-from tests.support.service_client import in_process
+from tests.support.events import event, sent
+from tests.support.redis_server import RedisServer
+from tests.support.service_client import free_port, in_process
 
 pytestmark = pytest.mark.anyio
+PASSWORD = "password-4714"
 ORDINARY, ADMIN, WRONG = "ordinary-key-4711", "admin-key-4712", "wrong-key-4713"
 KEYS = {"api_keys": SecretStr(ORDINARY), "admin_key": SecretStr(ADMIN)}
 
@@ -38,6 +41,31 @@ async def test_no_call_of_any_route_is_open(store_root: Path, tmp_path: Path) ->
                     assert refused.status_code == 403
         for path in ("//admin/rollback", "/admin%2Frollback", "/Admin/rollback", "/console/../admin/rollback"):
             assert (await client.post(path)).status_code in (401, 403, 404, 405)
+
+
+async def test_the_password_of_redis_appears_nowhere(
+    store_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not where it cannot be reached, nor where it refuses the password."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    with server.client() as admin:
+        admin.config_set("requirepass", "another")
+    seen: list[str] = []
+    try:
+        for port in (server.port, free_port()):
+            with caplog.at_level(logging.DEBUG):
+                address = f"redis://somebody:{PASSWORD}@127.0.0.1:{port}/0"
+                async with in_process(store_root, state=tmp_path, redis_url=address, rate_limit="9/second") as client:
+                    assert client.service.mirror.failure is not None
+                    seen += [(await client.get(path)).text for path in ("/recommend/u", "/readyz", "/metrics")]
+                    refused = await client.post("/events", json=sent(event("u", "i")))
+                    assert refused.status_code == 503
+                    seen.append(refused.text)
+    finally:
+        server.stop()
+    seen += [JsonFormatter().format(entry) for entry in caplog.records]
+    assert [text for text in seen if PASSWORD in text] == []
 
 
 async def test_keys_appear_nowhere(store_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from model_store.snapshot import Snapshot
 from model_store.store import Store
 from service.event_export import export_to
 from service.settings import Settings
+from service.state.tombstones import Tombstones
 from tests.reliability.conftest import TwoSnapshots
 from tests.support.events import event, sent
 from tests.support.redis_server import RedisServer
@@ -77,6 +79,46 @@ async def test_while_the_state_cannot_be_asked(store: TwoSnapshots, tmp_path: Pa
                 assert (answer["strategy"], answer["degraded"]) == ("popular", ["events"])
                 assert (await worker.recommend("user/002"))["strategy"] == "personalised"
                 assert (await worker.get(PATH)).status_code == 404
+
+
+async def test_when_redis_lost_its_disk(store: TwoSnapshots, tmp_path: Path) -> None:
+    """Whoever was forgotten stays so: in the worker that notices, in one that starts then, in one before Redis is back.
+
+    What such a user did since counts, as it did before.
+    """
+    redis = RedisServer(tmp_path / "redis")
+    redis.start()
+    async with in_process(store.root, redis_url=redis.url) as first:
+        for user_id in (USER, "user/003"):
+            await first.delete(f"/users/{quote(user_id, safe='')}")
+        await first.post("/events", json=sent(event("user/003", "item/004")))
+        redis.lose_everything()
+        for _ in range(2):  # the connection is stale
+            await first.service.catch_up()
+        assert any("without its memory" in text for text in first.service.degraded())
+        await first.post("/events", json=sent(event("user/003", "item/005")))
+        async with in_process(store.root, redis_url=redis.url) as second:
+            redis.stop()
+            async with in_process(store.root, redis_url=redis.url) as third:
+                assert (await third.recommend(USER))["strategy"] == "popular"
+                await third.json(PATH, 404)
+            redis.start()
+            for worker in (first, second):
+                for _ in range(2):
+                    await worker.service.catch_up()
+                assert (await worker.recommend(USER))["strategy"] == "popular"
+                await worker.json(PATH, 404)
+                again = await worker.json("/users/user%2F003")
+                assert [entry["item"] for entry in again["history"]] == ["item/005"]
+    redis.stop()
+    kept = store.root / "state" / "forgotten.jsonl"
+    with kept.open("ab") as file:
+        file.write(b'{"forgo')  # a crash in the middle of a line
+    assert await Tombstones(kept).read() == [USER, "user/003"]
+    assert [json.loads(line) for line in kept.read_bytes().splitlines()[:2]] == [
+        {"forgotten": USER},
+        {"forgotten": "user/003"},
+    ]
 
 
 async def test_the_next_training_and_the_pruning_of_old_snapshots_end_it(store: TwoSnapshots, tmp_path: Path) -> None:

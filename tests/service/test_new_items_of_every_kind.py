@@ -82,7 +82,7 @@ def test_who_resembles_one_warm_item_alone_is_scored_as_that_one(one_warm: Snaps
         np.testing.assert_allclose(because.attributed, of_twin.attributed, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("pair", "item")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.split()[0] not in ("pair", "item")])
 def test_where_the_score_is_linear_in_the_item_it_is_the_neighbours_mean(kind: str, snapshot: Snapshot) -> None:
     item = encoded(snapshot)
     added, scorer = AddedItems(snapshot, [item]), scorer_for(snapshot)

@@ -87,3 +87,25 @@ def test_what_a_dead_worker_suffered_from_is_over_and_what_it_counted_stays(tmp_
         shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     assert 'magnet_degraded{part="state"} 0.0' in shown
     assert 'magnet_events_total{outcome="accepted"} 4.0' in shown
+
+
+SWAPPER = """
+from service.telemetry import Metrics
+metrics = Metrics()
+for number, snapshot in enumerate(["a", "b", "a", "c"]):
+    metrics.swapped(snapshot, 10.0, 20.0 + number)
+print(metrics.text().decode())
+"""
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_only_the_snapshot_that_is_served_is_named(shared: bool, tmp_path: Path) -> None:
+    """An alert counts them: of replicas that serve different ones."""
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())} | ({SHARED_FILES: str(tmp_path)} if shared else {})
+    command = [sys.executable, "-c", SWAPPER]
+    shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    named = [line for line in shown.splitlines() if line.startswith("magnet_snapshot_") and "timestamp" in line]
+    assert named == [
+        'magnet_snapshot_loaded_timestamp_seconds{snapshot="c"} 23.0',
+        'magnet_snapshot_created_timestamp_seconds{snapshot="c"} 10.0',
+    ]

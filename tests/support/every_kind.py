@@ -1,5 +1,7 @@
 """One small catalogue as a random snapshot of every scoring kind, content features included.
 
+Kinds that may have item-item evidence beside their own terms come a second time with it, as `plain beside item-item`.
+
 Axes: `U` users, `I` items, `M` modalities, `D` width, `T` terms.
 """
 
@@ -18,7 +20,7 @@ from model_store.snapshot import Snapshot
 from model_store.store import Store
 from tests.support.tiny_snapshot import MODALITIES, write_tiny_pair_snapshot
 
-KINDS: tuple[str, ...] = get_args(Scoring)
+KINDS: tuple[str, ...] = (*get_args(Scoring), "plain beside item-item", "item beside item-item")
 _PAIRS_OWN = ("item_parts", "item_logits", "item_experts", "user_logits", "user_vectors", "item_history")
 _ITEM_ITEM = ("item_item_indptr", "item_item_items", "item_item_values")
 _ID_ARRAYS = ("user_ids", "item_ids", "item_records", "categories", "category_")
@@ -29,9 +31,13 @@ def write_kind(root: Path, kind: str, changed: Mapping[str, NDArray[Any]] | None
     pair = Store(root).open(write_tiny_pair_snapshot(root, n_items=n_items))
     drafted = {name: getattr(pair.manifest, name) for name in ManifestDraft.model_fields}
     own = {name: pair.array(name) for name in pair.manifest.arrays if not name.startswith(_ID_ARRAYS)}
-    terms, arrays, parameters = _content(kind, pair, own)
+    scoring, _, beside = kind.partition(" beside ")
+    terms, arrays, parameters = _content(scoring, pair, own)
+    if beside:
+        terms = (Term(name=beside, role="base", modalities={MODALITIES[0]: 1.0}), *terms)
+        arrays |= {name: own[name] for name in _ITEM_ITEM}
     manifest = ManifestDraft.model_validate(
-        drafted | {"scoring": kind, "terms": terms, "model": f"tiny {kind}", "item_item": {}}
+        drafted | {"scoring": scoring, "terms": terms, "model": f"tiny {kind}", "item_item": {}}
     )
     items = [pair.item(row) for row in range(pair.n_items)]
     with SnapshotWriter(root, manifest) as writer:

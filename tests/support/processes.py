@@ -12,9 +12,9 @@ def workers_of(parent: int) -> list[int]:
 
 
 def private_bytes(process: int) -> int:
-    """Memory that a process has in RAM and shares with nobody."""
+    """Memory that a process has written to and shares with nobody; pages of files that it only read can be dropped."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
 
 
 def descriptors(process: int) -> int:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from tests.support.tiny_dataset import tiny_dataset
 from training.data.splits import split_dataset
 from training.fit.run import Run
+from training.models.embedding.material import Material
 from training.models.embedding.network import Triples
-from training.models.embedding.recipe import Material, seeded
+from training.models.embedding.recipe import seeded
 
 F64 = NDArray[np.float64]
 N_USERS, N_ITEMS = 12, 10

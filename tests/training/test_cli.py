@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import tomli_w
 from click.testing import CliRunner, Result
+from scipy import sparse
 
 from model_store.scoring import scorer_for
 from model_store.store import Store
@@ -23,7 +25,9 @@ from tests.support.tiny_dataset import tiny_dataset, write_dataset
 from tests.support.tiny_magnet import QUICK
 from training.cli import main
 from training.config import read_run_config
-from training.data.splits import split_dataset
+from training.data.splits import split_dataset, with_valid_in_train
+from training.evaluation.protocol import evaluate
+from training.fit.run import Run
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.material import hold_out
 from training.models.registry import RECIPES
@@ -213,6 +217,53 @@ def test_going_on_with_other_settings_is_refused_and_so_is_a_second_run_in_one_d
     refused(magnet_train(*options, "--resume", "--set", "settings.base.negatives=7"), "settings")
     refused(magnet_train(*options, "--resume", "--seed", "6"), "seed")
     refused(magnet_train(*ran.options, "--resume"), "--out")
+
+
+LIGHT_GCN = ("--model", "lightgcn", "--set", "settings.embedding_size=8", "--set", "settings.max_epochs=3")
+
+
+def test_a_finished_run_is_extended_by_item_item_evidence_from_its_checkpoints(data: Path, tmp_path: Path) -> None:
+    """As README has it: a copy without its configuration, gone on with under a changed one."""
+    plain, extended, store = tmp_path / "plain", tmp_path / "extended", tmp_path / "store"
+    done = magnet_train("run", "--data", data, *LIGHT_GCN, "--no-refit", "--no-export", "--out", plain)
+    assert done.exit_code == 0, done.output
+    shutil.copytree(plain, extended)
+    (extended / "config.toml").unlink()
+    evidence = ("--set", "settings.item_item.enabled=true")
+    done = magnet_train(
+        *("run", "--config", plain / "config.toml", *evidence, "--resume", "--out", extended, "--store", store)
+    )
+    assert done.exit_code == 0, done.output
+    histories = [(run / "history.jsonl").read_text(encoding="utf-8") for run in (plain, extended)]
+    assert histories[0] == histories[1]  # nothing was fitted again
+    assert [term.name for term in Store(store).open().manifest.terms] == ["item-item", "collaborative"]
+    metrics = [json.loads((run / "metrics.json").read_text(encoding="utf-8")) for run in (plain, extended)]
+    assert metrics[1]["valid"] != metrics[0]["valid"]
+    assert metrics[1]["seconds"] >= metrics[0]["seconds"]
+
+
+def test_the_test_may_know_the_validation_part(data: Path, tmp_path: Path) -> None:
+    options = ("run", "--data", data, *LIGHT_GCN, "--split", "leave-last", "--no-export", "--seed", "3")
+    apart, joined = tmp_path / "apart", tmp_path / "joined"
+    for run, more in ((apart, ()), (joined, ("--set", "join_valid=true"))):
+        done = magnet_train(*options, *more, "--out", run)
+        assert done.exit_code == 0, done.output
+    before, after = (json.loads((run / "metrics.json").read_text(encoding="utf-8")) for run in (apart, joined))
+    assert after["valid"] == before["valid"]
+    assert after["split"] == {**before["split"], "join_valid": True}
+    dataset = tiny_dataset()
+    split = split_dataset(dataset, "leave-last", seed=3)
+    recipe = RECIPES["lightgcn"]
+    config = recipe.config_type.model_validate({"embedding_size": 8, "max_epochs": 3})
+    third = Run(tmp_path / "again", seed=3)
+    again = recipe.refit(
+        recipe.fit(dataset, split, config, third), dataset, with_valid_in_train(dataset, split), config, third
+    )
+    seen = replace(split, train=sparse.csr_array(split.train + split.valid))
+    assert after["test"]["ndcg@20"] == pytest.approx(evaluate(again.score_block, seen, "test").means()["ndcg@20"])
+    assert after["test"]["ndcg@20"] != before["test"]["ndcg@20"]
+    assert magnet_train("evaluate", joined).exit_code == 0
+    assert json.loads((joined / "metrics.json").read_text(encoding="utf-8"))["test"] == after["test"]
 
 
 def damage_line(directory: Path) -> tuple[str, ...]:

@@ -112,6 +112,17 @@ def everything(dataset: Dataset, *, seed: int = 0) -> Split:
     return _assemble(positives, part, np.zeros(positives.n_items, dtype=np.bool_), "everything", seed)
 
 
+def with_valid_in_train(dataset: Dataset, split: Split) -> Split:
+    """Return the split with its validation positives in train and an empty validation part; the test stays."""
+    positives = merge_duplicates(dataset)
+    pair = positives.user_row.astype(np.int64) * positives.n_items + positives.item_row
+    tested = split.test.tocoo()
+    part = np.where(np.isin(pair, tested.row.astype(np.int64) * positives.n_items + tested.col), TEST, TRAIN)
+    cold_items = split.cold_items.copy()
+    cold_items[positives.item_row[part == TRAIN]] = False
+    return _assemble(positives, part, cold_items, split.name, split.seed)
+
+
 def _given(name: str, positives: Positives) -> NDArray[np.int8]:
     if positives.given_split is None:
         raise SplitError(f"{name}: the split 'given' needs a column 'x_label' with 0, 1 and 2, found none")

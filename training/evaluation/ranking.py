@@ -5,17 +5,21 @@ n users of a block, I items, k length of the lists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from training.errors import TrainingError
+from training.evaluation.blocks import in_threads
 from training.evaluation.metrics import NOT_RANKED
 
 ScoreBlock = Callable[[NDArray[np.int64]], NDArray[np.floating]]
-"""User rows (n,) to their scores of all items (n, I). `-inf` marks an item that is never shown; NaN is an error."""
+"""User rows (n,) to their scores of all items (n, I). `-inf` marks an item that is never shown; NaN is an error.
+
+Called from several threads at once.
+"""
 
 
 def rank_users(
@@ -46,10 +50,14 @@ def rank_users(
 
     """
     ranked = np.full((len(user_rows), k), -1, dtype=np.int32)
-    for start, scores in _masked_blocks(score_block, user_rows, seen, candidates, block):
+
+    def rank(start: int) -> None:
+        scores = _masked(score_block, user_rows[start : start + block], seen, candidates)
         best = _best(scores, min(k, scores.shape[1]))
         shown = np.take_along_axis(scores, best, axis=1) > -np.inf
         ranked[start : start + len(scores), : best.shape[1]] = np.where(shown, best, -1)
+
+    in_threads(rank, range(0, len(user_rows), block))
     return ranked
 
 
@@ -75,42 +83,53 @@ def rank_positives(
 
     """
     ranks = np.empty(positives.nnz, dtype=np.int32)
-    items = np.arange(positives.shape[1])
-    for start, scores in _masked_blocks(score_block, user_rows, seen, None, block):
-        first, last = positives.indptr[start], positives.indptr[start + len(scores)]
-        owner = np.repeat(np.arange(len(scores)), np.diff(positives.indptr[start : start + len(scores) + 1]))
-        for chunk in range(first, last, 512):
-            part = slice(chunk, min(chunk + 512, last))
-            rows = owner[chunk - first : part.stop - first]
-            item = positives.indices[part, None]
-            of_users = scores[rows]
-            own = np.take_along_axis(of_users, item, axis=1)
-            ahead = (of_users > own).sum(axis=1) + ((of_users == own) & (items < item)).sum(axis=1)
-            ranks[part] = np.where(own[:, 0] > -np.inf, ahead, NOT_RANKED)
+
+    def rank(start: int) -> None:
+        scores = _masked(score_block, user_rows[start : start + block], seen, None)
+        firsts = positives.indptr[start : start + len(scores) + 1]
+        counts = np.diff(firsts)
+        for place in range(int(counts.max(initial=0))):  # everybody's first positive, then the second, …
+            rows = np.flatnonzero(counts > place)
+            at = firsts[rows] + place
+            of_users = scores if len(rows) == len(scores) else scores[rows]
+            ranks[at] = _rank_of(of_users, positives.indices[at])
+
+    in_threads(rank, range(0, len(user_rows), block))
     return ranks
 
 
-def _masked_blocks(
+def _rank_of(scores: NDArray[np.floating], item: NDArray[np.integer]) -> NDArray[np.integer]:
+    """(n,) the rank of one item (n,) per row of scores (n, I); `NOT_RANKED` where it is no candidate."""
+    own = np.take_along_axis(scores, item[:, None], axis=1)
+    ahead = _count(scores > own)
+    for row in np.flatnonzero(_count(scores >= own) - ahead > 1):  # of equal scores the lower rows are ahead
+        ahead[row] += np.count_nonzero(scores[row, : item[row]] == own[row])
+    return np.where(own[:, 0] > -np.inf, ahead, NOT_RANKED)
+
+
+def _count(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) how many are marked per row; several times as fast as a sum of truth values."""
+    return np.fromiter((np.count_nonzero(row) for row in marks), np.int64, len(marks))
+
+
+def _masked(
     score_block: ScoreBlock,
-    user_rows: NDArray[np.int64],
+    rows: NDArray[np.int64],
     seen: sparse.csr_array,
     candidates: NDArray[np.bool_] | None,
-    block: int,
-) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """Start of each block of users and its (n, I) scores, `-inf` for whatever is no candidate."""
-    for start in range(0, len(user_rows), block):
-        rows = user_rows[start : start + block]
-        scores = np.array(score_block(rows))  # a copy: it is masked below
-        if scores.shape != (len(rows), seen.shape[1]):
-            raise TrainingError(f"expected scores of shape {(len(rows), seen.shape[1])}, found {scores.shape}")
-        if np.isnan(scores).any():
-            place, item = np.argwhere(np.isnan(scores))[0]
-            raise TrainingError(f"the model scores user row {rows[place]}, item row {item} with NaN")
-        masked = seen[rows]
-        scores[np.repeat(np.arange(len(rows)), np.diff(masked.indptr)), masked.indices] = -np.inf
-        if candidates is not None:
-            scores[:, ~candidates] = -np.inf
-        yield start, scores
+) -> NDArray[np.floating]:
+    """(n, I) scores of a block of users, `-inf` for whatever is no candidate."""
+    scores = np.array(score_block(rows))  # a copy: it is masked below
+    if scores.shape != (len(rows), seen.shape[1]):
+        raise TrainingError(f"expected scores of shape {(len(rows), seen.shape[1])}, found {scores.shape}")
+    if np.isnan(scores.min(initial=np.inf)):
+        place, item = np.argwhere(np.isnan(scores))[0]
+        raise TrainingError(f"the model scores user row {rows[place]}, item row {item} with NaN")
+    masked = seen[rows]
+    scores[np.repeat(np.arange(len(rows)), np.diff(masked.indptr)), masked.indices] = -np.inf
+    if candidates is not None:
+        scores[:, ~candidates] = -np.inf
+    return scores
 
 
 def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:

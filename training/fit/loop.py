@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from training.errors import TrainingError
+from training.fit.averages import Averages
 from training.fit.checkpoint import load_checkpoint, save_checkpoint
 from training.fit.interrupts import held_interrupts
 from training.fit.run import Run
@@ -38,6 +39,8 @@ class Phase(ABC, Generic[ModuleT]):
     module: ModuleT
     optimiser: torch.optim.Optimizer
     steps_per_epoch: int
+    average: float = 0.0
+    """Decay of the parameters' moving average, which is validated and kept in their place; 0 for the parameters."""
 
     @abstractmethod
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -88,6 +91,7 @@ def run_phase(
 
     """
     path = run.checkpoints / f"{phase.name}.pt"
+    averages = Averages(phase.module, phase.average)
     state = load_checkpoint(path) if run.resume else None
     best_state: dict[str, Any] | None = None
     best, best_step, step, bad, seconds = {"recall@20": -math.inf}, 0, 0, 0, 0.0
@@ -97,6 +101,7 @@ def run_phase(
         try:
             phase.module.load_state_dict(state["module"])
             phase.optimiser.load_state_dict(state["optimiser"])
+            averages.load(state.get("averages", {}))
         except (RuntimeError, ValueError, KeyError) as error:
             raise TrainingError(f"expected a checkpoint of this model and data in {path}: {error}") from error
         best_state, best = state["best_state"], state["best"]
@@ -112,6 +117,7 @@ def run_phase(
             {
                 "module": phase.module.state_dict(),
                 "optimiser": phase.optimiser.state_dict(),
+                "averages": averages.state(),
                 "best_state": best_state,
                 "best": best,
                 "best_step": best_step,
@@ -132,23 +138,26 @@ def run_phase(
                 raise _interrupted(phase, run, step)
             parts = _step(phase, run, step)
             step += 1
+            averages.update(step)
             advance()
             if evaluate_every is None or (step % evaluate_every and step < max_steps):
                 continue
-            figures = phase.validate()
-            run.log(phase.name, step, {**parts, **{f"valid/{key}": value for key, value in figures.items()}})
-            advance(f"valid R@20 {figures['recall@20']:.4f}", steps=0)
-            if not phase.selectable(step):
-                bad = 0
-            elif figures["recall@20"] > best["recall@20"] + min_gain:
-                best, best_step, bad = figures, step, 0
-                best_state = {key: value.detach().clone() for key, value in phase.module.state_dict().items()}
-            else:
-                bad += 1
+            with averages.applied():
+                figures = phase.validate()
+                run.log(phase.name, step, {**parts, **{f"valid/{key}": value for key, value in figures.items()}})
+                advance(f"valid R@20 {figures['recall@20']:.4f}", steps=0)
+                if not phase.selectable(step):
+                    bad = 0
+                elif figures["recall@20"] > best["recall@20"] + min_gain:
+                    best, best_step, bad = figures, step, 0
+                    best_state = {key: value.detach().clone() for key, value in phase.module.state_dict().items()}
+                else:
+                    bad += 1
             checkpoint(done=False)
     if best_state is None:
         best_step = step
-        best_state = phase.module.state_dict()
+        with averages.applied():
+            best_state = {key: value.detach().clone() for key, value in phase.module.state_dict().items()}
     phase.module.load_state_dict(best_state)
     spent = checkpoint(done=True)
     if interrupted():
@@ -174,9 +183,14 @@ def _step(phase: Phase[Any], run: Run, step: int) -> dict[str, float]:
         raise NotANumber(f"the loss of {phase.name} is not finite at step {step} (seed {run.seed}): {values}")
     phase.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    broken = [name for name, p in phase.module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    broken = [name for name, p in phase.module.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
     if broken:
         raise NotANumber(f"gradients of {', '.join(broken)} in {phase.name} are not finite at step {step}: {values}")
     phase.optimiser.step()
     phase.module.eval()
     return {"loss": sum(values.values()), **values}
+
+
+def _is_finite(gradient: torch.Tensor) -> bool:
+    """Whether all of it is: extremes take one look at each number, and NaN is one."""
+    return gradient.numel() == 0 or all(math.isfinite(extreme) for extreme in gradient.aminmax())

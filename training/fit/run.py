@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.errors import TrainingError
 
 
 class Advance(Protocol):
@@ -64,6 +66,27 @@ class Run:
         partial = path.with_suffix(".partial")
         partial.write_text("".join(kept), encoding="utf-8")
         partial.replace(path)
+
+    def kept(self, name: str, choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `choose` gives, kept beside the checkpoints: a resumed run reads it in place of choosing again.
+
+        Raises:
+            TrainingError: what was kept is damaged.
+
+        """
+        path = self.checkpoints / f"{name}.json"
+        if self.resume and path.exists():
+            try:
+                found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise TrainingError(f"expected what {name} chose in {path}, found a damaged file: {error}") from error
+            return found
+        chosen = choose()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(chosen), encoding="utf-8")
+        partial.replace(path)
+        return chosen
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:

@@ -6,6 +6,7 @@ normalised, computed through FAISS in blocks, and frozen from then on [our choic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import faiss
@@ -136,3 +137,9 @@ def content_knn(
 ) -> sparse.csr_array:
     """(I, I) content graph of one modality, see `neighbour_lists` and `graph_of`."""
     return graph_of(neighbour_lists(values, present, k=k), hub_cap=hub_cap)
+
+
+def mean_graph(graphs: Mapping[str, sparse.csr_array], n_items: int) -> sparse.csr_array:
+    """(I, I) float32 mean of the modalities' content graphs; empty where there are none."""
+    mixed = sum((graph / len(graphs) for graph in graphs.values()), sparse.csr_array((n_items, n_items)))
+    return sparse.csr_array(mixed).astype(np.float32)

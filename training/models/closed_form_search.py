@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from training.evaluation.blocks import in_threads
 from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.models.closed_form import ClosedFormSettings, Solution, gram
@@ -104,16 +105,22 @@ class _Search:
         """The best of these priors at one λ."""
         solution = Solution(self.gram, reg, self.device)
         ranks = np.empty((len(priors), self.positives.nnz), dtype=np.int32)
-        mixes = {tuple(prior.mix.items()): self._mixed(prior.mix) for prior in priors}
-        for start in range(0, len(self.user_rows), BLOCK):
+
+        def rank(start: int) -> None:
             rows = self.user_rows[start : start + BLOCK]
             history = self.train[rows]
             products = np.asarray(history @ solution.inverse)
             behaviour = solution.behaviour(history, products)
-            content = {key: solution.content(products, graph) / reg for key, graph in mixes.items()}
+            used = {name for prior in priors if prior.strength for name, alpha in prior.mix.items() if alpha}
+            content = {name: solution.content(products, self.graphs[name]) / np.float32(reg) for name in used}
             for place, prior in enumerate(priors):
-                scores = behaviour + np.float32(prior.strength) * content[tuple(prior.mix.items())]
+                scores = behaviour
+                for name, alpha in prior.mix.items():
+                    if prior.strength and alpha:
+                        scores = scores + np.float32(prior.strength * alpha) * content[name]
                 self._rank(start, rows, scores, ranks[place])
+
+        in_threads(rank, range(0, len(self.user_rows), BLOCK))
         objectives = [self._objective(of_prior) for of_prior in ranks]
         best = int(np.argmax(objectives))
         return _Point(objectives[best], reg, priors[best], solution)
@@ -134,7 +141,8 @@ class _Search:
         graph = self._mixed(point.prior.mix)
         keep = sparse.diags_array((~cold).astype(np.float32))
         ranks = np.empty((len(COLD_SCALES), self.positives.nnz), dtype=np.int32)
-        for start in range(0, len(self.user_rows), BLOCK):
+
+        def rank(start: int) -> None:
             rows = self.user_rows[start : start + BLOCK]
             history = sparse.csr_array(self.train[rows] @ keep)
             products = np.asarray(history @ point.solution.inverse)
@@ -144,6 +152,8 @@ class _Search:
             for place, scale in enumerate(COLD_SCALES):
                 scores[:, cold] = np.float32(scale) * neighbours
                 self._rank(start, rows, scores, ranks[place])
+
+        in_threads(rank, range(0, len(self.user_rows), BLOCK))
         return COLD_SCALES[int(np.argmax([self._objective(of_scale) for of_scale in ranks]))]
 
     def _mixed(self, mix: Mapping[str, float]) -> sparse.csr_array:

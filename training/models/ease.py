@@ -11,7 +11,7 @@ from scipy import sparse
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.fit.run import Run
-from training.graph.content import content_knn
+from training.models.blend import content_graphs
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
 from training.models.closed_form_search import choose
 from training.models.item_item_model import FittedItemItem
@@ -41,7 +41,7 @@ class EaseRecipe(Recipe):
 
     def fit(self, dataset: Dataset, split: Split, config: EaseConfig, run: Run) -> FittedModel:
         """Choose λ and the prior on validation, solve on the training part."""
-        graphs = _graphs(dataset, config)
+        graphs = content_graphs(dataset) if config.content else {}
         if config.reg is not None and not graphs:
             settings = ClosedFormSettings(config.reg, 0.0, {})
         else:
@@ -53,7 +53,8 @@ class EaseRecipe(Recipe):
     ) -> FittedModel:
         """Solve on everything with the chosen settings."""
         assert isinstance(fitted, FittedItemItem)
-        return self._solved(fitted.chosen, _graphs(dataset, config), dataset, interactions, config, run)
+        graphs = content_graphs(dataset) if config.content else {}
+        return self._solved(fitted.chosen, graphs, dataset, interactions, config, run)
 
     def _solved(
         self,
@@ -66,9 +67,3 @@ class EaseRecipe(Recipe):
     ) -> FittedItemItem:
         weights = fit_closed_form(split.train, graphs, settings, per_row=config.neighbours, device=run.device)
         return FittedItemItem(weights, capped_histories(split, config.history_cap), dataset, settings, {})
-
-
-def _graphs(dataset: Dataset, config: EaseConfig) -> dict[str, sparse.csr_array]:
-    if not config.content:
-        return {}
-    return {name: content_knn(matrix.values, matrix.present) for name, matrix in dataset.features.items()}

@@ -33,6 +33,7 @@ from training.graph.content import neighbour_lists
 from training.graph.normalise import symmetric_normalise
 from training.models.embedding.config import ContentConfig
 from training.models.embedding.content_network import ContentNetwork
+from training.models.embedding.material import Material
 from training.models.embedding.network import (
     Tables,
     Triples,
@@ -43,7 +44,7 @@ from training.models.embedding.network import (
     modality_term,
 )
 from training.models.embedding.phase import TriplesPhase
-from training.models.embedding.recipe import EmbeddingRecipe, Material, seeded
+from training.models.embedding.recipe import EmbeddingRecipe, seeded
 from training.models.mgcn import MgcnConfig, MgcnNetwork
 from training.models.propagation import Propagation
 

@@ -23,8 +23,9 @@ from training.models.embedding.config import ContentConfig
 from training.models.embedding.content import directed_knn
 from training.models.embedding.content_network import ContentNetwork
 from training.models.embedding.light_propagation import LightPropagation
+from training.models.embedding.material import Material
 from training.models.embedding.network import Tables, Triples, Vectors, as_array, bpr_of
-from training.models.embedding.recipe import EmbeddingRecipe, Material
+from training.models.embedding.recipe import EmbeddingRecipe
 from training.models.propagation import Propagation
 
 

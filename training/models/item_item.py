@@ -7,13 +7,29 @@ a history gives to candidate i; a row of the matrix is a history item.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
+from model_store.manifest import ITEM_ITEM, Term
+
 BEHAVIOUR = "behaviour"
+
+
+class EvidenceConfig(BaseModel):
+    """The closed-form item-item evidence beside a model: ours, no published model has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    enabled: bool = False
+    """Add the item-item evidence."""
+    neighbours: int = Field(default=200, ge=1)
+    """Entries kept per row; dense data lose accuracy below."""
+
 
 RowBlock = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """History item rows (n,) to their weights towards every candidate, split into shares: (M, n, I)."""
@@ -53,6 +69,27 @@ class ItemItem:
         for place, name in enumerate(self.shares):
             spread[:, list(modalities).index(name)] = self.values[:, place]
         return spread
+
+    def weighted(self, weight: float) -> ItemItem:
+        """The same times `weight`, which the facts say."""
+        return replace(self, values=self.values * np.float32(weight), facts={"weight": weight, **self.facts})
+
+    def term(self, modalities: Sequence[str]) -> Term:
+        """The base term that it is in a snapshot: its nominal modalities are the shares of the summed sizes."""
+        sizes = np.abs(self.values_over(modalities)).sum(axis=0)
+        shares = sizes / max(float(sizes.sum()), 1e-12)
+        nominal: dict[str, float | None] = {
+            name: round(float(share), 6) for name, share in zip(modalities, shares, strict=True)
+        }
+        return Term(name=ITEM_ITEM, role="base", modalities=nominal)
+
+    def arrays(self, modalities: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """What a snapshot stores of it."""
+        return {
+            "item_item_indptr": self.indptr,
+            "item_item_items": self.items,
+            "item_item_values": self.values_over(modalities),
+        }
 
     def _csr(self, data: NDArray[np.float32]) -> sparse.csr_array:
         return sparse.csr_array((data, self.items, self.indptr), shape=(self.n_items, self.n_items))

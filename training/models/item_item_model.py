@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from model_store.manifest import Term
 from training.data.dataset import Dataset
 from training.models.item_item import BEHAVIOUR, ItemItem
 from training.models.protocol import FittedModel, SnapshotContent
@@ -46,21 +45,11 @@ class FittedItemItem(FittedModel):
 
     def snapshot_content(self) -> SnapshotContent:
         """The arrays of the scoring kind `item-item`."""
-        values = self.weights.values_over(self._modalities)
-        sizes = np.abs(values).sum(axis=0)
-        shares = sizes / max(float(sizes.sum()), 1e-12)
-        nominal: dict[str, float | None] = {
-            name: round(float(share), 6) for name, share in zip(self._modalities, shares, strict=True)
-        }
         return SnapshotContent(
             scoring="item-item",
             embedding_size=0,
-            terms=(Term(name="item-item", role="base", modalities=nominal),),
-            arrays={
-                "item_item_indptr": self.weights.indptr,
-                "item_item_items": self.weights.items,
-                "item_item_values": values,
-            },
+            terms=(self.weights.term(self._modalities),),
+            arrays=self.weights.arrays(self._modalities),
             item_item=dict(self.weights.facts),
         )
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from training.fit.losses import mean_square_norm
 from training.models.embedding.config import EmbeddingConfig
 from training.models.embedding.light_propagation import LightPropagation
+from training.models.embedding.material import Material
 from training.models.embedding.network import EmbeddingNetwork, Tables, Triples, Vectors, as_array, bpr_of, xavier_table
-from training.models.embedding.recipe import EmbeddingRecipe, Material
+from training.models.embedding.recipe import EmbeddingRecipe
 
 
 class LightGcnConfig(EmbeddingConfig):

@@ -1,12 +1,14 @@
 """MAMEX (arXiv 2508.08042): items are mixtures of experts over their modalities, without an identity of their own.
 
-Axes: `U` users, `I` items, `B` items of a batch, `M` content modalities, `E` experts per modality, `D` width.
+Axes: `U` users, `I` items, `M` content modalities, `E` experts per modality, `D` width.
 
     mixture   h_m = Σ_{e ∈ top 2} g_me (W_me f_m + b_me),   g_m = softmax over the top 2 of A_m f_m + a_m
     fusion    i = Σ_m β_m h_m,   β = softmax(MLP([h_1; …; h_M]))
     score     ⟨u, i⟩, u a free table
-    loss      BPR + reg · norms + Σ_m MSE(i, h_m) + Σ_m KL(uniform ‖ mean g_m) + KL(uniform ‖ mean β)
+    loss      BPR + reg · norms + Σ_m MSE(i, h_m) + Σ_m KL(uniform ‖ mean π_m) + KL(uniform ‖ mean β)
 
+`π_m` is the softmax over all experts' logits. BPR is over a batch's triples; squared errors and means are over the
+whole catalogue, items without interactions included, as in the public code: it is all that their fusion is trained by.
 Features are L2-normalised. The sums of the loss carry equal weights. A missing modality has β_m = 0 [ours: the public
 code reads zeros]. Negatives come from items with interactions [ours: the public code draws cold ones too; an option].
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,8 +31,9 @@ from training.data.features import FeatureMatrix
 from training.data.splits import Split
 from training.fit.losses import bpr_loss, mean_square_norm
 from training.models.embedding.config import EmbeddingConfig
+from training.models.embedding.material import Material
 from training.models.embedding.network import EmbeddingNetwork, ServedTerm, Tables, Triples, Vectors, as_array
-from training.models.embedding.recipe import EmbeddingRecipe, Material
+from training.models.embedding.recipe import EmbeddingRecipe
 
 
 class MamexConfig(EmbeddingConfig):
@@ -40,6 +43,8 @@ class MamexConfig(EmbeddingConfig):
     """Width D."""
     reg: float = Field(default=1e-6, ge=0)
     """Weight of the batch's squared norms."""
+    evaluate_every: int = Field(default=10, ge=1)
+    """Epochs between validations; with `patience` as in the public code, for its curve dips before it rises again."""
     experts: int = Field(default=4, ge=1)
     """Experts E per modality."""
     top_k: int = Field(default=2, ge=1)
@@ -54,6 +59,9 @@ class MamexConfig(EmbeddingConfig):
     """Weight of the divergences that keep all experts and modalities in use."""
     cold_negatives: bool = False
     """Draw items without interactions as negatives too."""
+    chosen_among: Literal["cold", "all"] = "all"
+    """Which items validation ranks to choose the epoch where the split holds items out: all, as for other models, or
+    those alone, as the public code does."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +69,17 @@ class Mixed:
     """Items with what they are made of."""
 
     vectors: Tensor
-    """(B, D)"""
+    """(I, D)"""
     modalities: Tensor
-    """(B, M, D) h"""
+    """(I, M, D) h"""
     experts: list[Tensor]
-    """(B, E, D) per modality, before the gates"""
+    """(I, E, D) per modality, before the gates"""
     gates: list[Tensor]
-    """(B, E) g per modality"""
+    """(I, E) g per modality"""
+    chances: list[Tensor]
+    """(I, E) π per modality"""
     fusion: Tensor
-    """(B, M) β"""
+    """(I, M) β"""
 
 
 class MamexNetwork(EmbeddingNetwork):
@@ -95,32 +105,35 @@ class MamexNetwork(EmbeddingNetwork):
             nn.Linear(width, len(self.names)),
         )
 
-    def mixed(self, rows: Tensor) -> Mixed:
-        """The items of `rows` (B,)."""
-        experts, gates = [], []
+    def mixed(self) -> Mixed:
+        """All items."""
+        experts, gates, chances = [], [], []
         for block, expert, gate in zip(
-            torch.split(self.features[rows], self._widths, dim=1), self.experts, self.gates, strict=True
+            torch.split(self.features, self._widths, dim=1), self.experts, self.gates, strict=True
         ):
+            logits = gate(block)
             experts.append(expert(block).unflatten(1, (self._config.experts, -1)))
-            gates.append(top_softmax(gate(block), self._config.top_k))
+            gates.append(top_softmax(logits, self._config.top_k))
+            chances.append(torch.softmax(logits, dim=1))
         modalities = torch.stack([(g[:, :, None] * e).sum(dim=1) for g, e in zip(gates, experts, strict=True)], dim=1)
-        logits = self.fusion(modalities.flatten(1)).masked_fill(~self.present[rows], -torch.inf)
-        fusion = torch.softmax(logits, dim=1)
-        return Mixed((fusion[:, :, None] * modalities).sum(dim=1), modalities, experts, gates, fusion)
+        fusion = torch.softmax(self.fusion(modalities.flatten(1)).masked_fill(~self.present, -torch.inf), dim=1)
+        vectors = (fusion[:, :, None] * modalities).sum(dim=1)
+        return Mixed(vectors, modalities, experts, gates, chances, fusion)
 
     def forward(self) -> Vectors:
         """All users and items."""
-        return Vectors(self.users, self.mixed(torch.arange(len(self.features), device=self.users.device)).vectors)
+        return Vectors(self.users, self.mixed().vectors)
 
     def losses(self, batch: Triples, epochs: float) -> dict[str, Tensor]:
-        """Over the batch's items only: there is no graph that would need the others."""
-        rows = torch.cat([batch.positives, batch.negatives])
-        mixed, users, n = self.mixed(rows), self.users[batch.users], len(batch.positives)
-        positives, negatives = mixed.vectors[:n], mixed.vectors[n:]
+        """Triples of the batch, errors and balance over all items."""
+        mixed = self.mixed()
+        users, positives, negatives = (
+            self.users[batch.users], mixed.vectors[batch.positives], mixed.vectors[batch.negatives],
+        )  # fmt: skip
         apart = (mixed.vectors[:, None] - mixed.modalities).square().mean(dim=2)
-        has = self.present[rows]
-        alignment = torch.stack([apart[has[:, m], m].mean() for m in range(has.shape[1]) if has[:, m].any()]).sum()
-        balance = torch.stack([from_uniform(gate) for gate in (*mixed.gates, mixed.fusion)]).sum()
+        has = [(m, present) for m, present in enumerate(self.present.T) if present.any()]
+        alignment = torch.stack([apart[present, m].mean() for m, present in has]).sum()
+        balance = torch.stack([from_uniform(chances) for chances in (*mixed.chances, mixed.fusion)]).sum()
         return {
             "bpr": bpr_loss(users, positives, negatives),
             "reg": self._config.reg * mean_square_norm(users, positives, negatives),
@@ -130,7 +143,7 @@ class MamexNetwork(EmbeddingNetwork):
 
     def tables(self) -> Tables:
         """A term per expert, its weight `β_m g_me`."""
-        mixed = self.mixed(torch.arange(len(self.features), device=self.users.device))
+        mixed = self.mixed()
         terms = tuple(
             ServedTerm(
                 Term(name=f"{name}-{e + 1}", role="modality", modalities={name: 1.0}),
@@ -169,6 +182,14 @@ class MamexRecipe(EmbeddingRecipe):
 
     def allowed_negatives(self, split: Split, config: MamexConfig) -> NDArray[np.bool_] | None:
         """Warm items, unless cold ones are asked for."""
-        if config.cold_negatives:
-            return None
-        return np.bincount(split.train.indices, minlength=split.train.shape[1]) > 0
+        return None if config.cold_negatives else warm_items(split)
+
+    def validated_among(self, split: Split, config: MamexConfig) -> NDArray[np.bool_] | None:
+        """The cold items where they are asked for and some are in validation."""
+        held_out = split.cold_items[split.valid.indices].any()
+        return ~warm_items(split) if config.chosen_among == "cold" and held_out else None
+
+
+def warm_items(split: Split) -> NDArray[np.bool_]:
+    """(I,) items with training interactions."""
+    return np.bincount(split.train.indices, minlength=split.train.shape[1]) > 0

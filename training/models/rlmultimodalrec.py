@@ -22,6 +22,7 @@ from training.fit.losses import mean_square_norm
 from training.models.embedding.config import ContentConfig
 from training.models.embedding.content_network import ContentNetwork
 from training.models.embedding.light_propagation import LightPropagation
+from training.models.embedding.material import Material
 from training.models.embedding.network import (
     Tables,
     Triples,
@@ -31,7 +32,7 @@ from training.models.embedding.network import (
     collaborative_term,
     modality_term,
 )
-from training.models.embedding.recipe import EmbeddingRecipe, Material
+from training.models.embedding.recipe import EmbeddingRecipe
 
 
 class RlMultimodalConfig(ContentConfig):

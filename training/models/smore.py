@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from training.data.dataset import Dataset
 from training.models.embedding.content import directed_knn
 from training.models.embedding.content_network import SideViewConfig, SideViewNetwork, gate
+from training.models.embedding.material import Material
 from training.models.embedding.network import Tables, as_array
-from training.models.embedding.recipe import EmbeddingRecipe, Material
+from training.models.embedding.recipe import EmbeddingRecipe
 from training.models.propagation import Propagation
 
 

@@ -21,8 +21,9 @@ from torch.nn import functional
 from training.data.features import FeatureMatrix
 from training.fit.losses import mean_square_norm
 from training.models.embedding.config import EmbeddingConfig
+from training.models.embedding.material import Material
 from training.models.embedding.network import EmbeddingNetwork, Tables, Triples, Vectors, as_array, bpr_of, xavier_table
-from training.models.embedding.recipe import EmbeddingRecipe, Material
+from training.models.embedding.recipe import EmbeddingRecipe
 
 
 class VbprNetwork(EmbeddingNetwork):

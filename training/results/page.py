@@ -37,14 +37,14 @@ def write_page(rows: Path) -> str:
     for folder in dict.fromkeys(row.folder for _, row in found):
         here = [(path, row) for path, row in found if row.folder == folder]
         row = here[0][1]
-        parts.append(f"## {row.dataset}, split {row.split}\n")
+        parts.append(f"## {row.dataset}, split {row.protocol}\n")
         if row.dataset in about:
             parts.append(about[row.dataset]["text"].strip() + "\n")
         parts.append(_counts(row))
         comparisons = Comparisons(rows / folder)
         for name, spec in TABLES.items():
             if table := entries(here, name):
-                parts.append(f"### {spec.title}: {row.dataset}, {row.split}\n\n{spec.text}\n")
+                parts.append(f"### {spec.title}: {row.dataset}, {row.protocol}\n\n{spec.text}\n")
                 parts.append(_table(spec, table, machines, rows))
                 parts += _differences(spec, table, comparisons)
         comparisons.save()

@@ -89,7 +89,12 @@ class Row(BaseModel):
     @property
     def folder(self) -> str:
         """Rows of one folder are comparable."""
-        return f"{slug(self.dataset)}-{self.split}"
+        return slug(f"{self.dataset} {self.protocol}")
+
+    @property
+    def protocol(self) -> str:
+        """The split, and what the test knows beside the training part."""
+        return self.split + (", validation joined" if self.config.get("join_valid") else "")
 
     @property
     def stem(self) -> str:

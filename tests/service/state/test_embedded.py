@@ -17,6 +17,7 @@ from service.errors import StateUnavailable
 from service.state.answers import Answers, new_recommendation_id
 from service.state.embedded import FILE, EmbeddedState
 from service.state.protocol import StateStore
+from service.state.shelf_file import ShelfFile
 from tests.contract.state_store import StateStoreContract
 from tests.support.events import event
 
@@ -119,3 +120,21 @@ async def test_workers_find_each_others_answers(tmp_path: Path) -> None:
     finally:
         for store in stores:
             await store.stop()
+
+
+async def test_answers_take_no_more_of_the_disk_than_they_may(tmp_path: Path) -> None:
+    """Events lie on the same one. The newest answers are there, and forgetting works on a full shelf."""
+    shelf, most = ShelfFile(tmp_path / "answers", max_bytes=2**20), 2**20
+    await shelf.start()
+    try:
+        newest = ""
+        for number in range(800):
+            newest = new_recommendation_id(time.time())
+            shelf.put(newest, f"user {number}", bytes(5000), 60)
+            if number % 50 == 49:
+                assert await shelf.get(newest) == bytes(5000)
+        assert (tmp_path / "answers").stat().st_size <= most
+        await shelf.forget("user 799")
+        assert await shelf.get(newest) is None
+    finally:
+        await shelf.stop()

@@ -14,7 +14,14 @@ from tests.support.strategies_data import datasets
 from training.data.dataset import Dataset
 from training.data.interactions import Interactions
 from training.data.items import bare_items
-from training.data.splits import SPLIT_METHODS, Split, SplitMethod, everything, split_dataset
+from training.data.splits import (
+    SPLIT_METHODS,
+    Split,
+    SplitMethod,
+    everything,
+    split_dataset,
+    with_valid_in_train,
+)
 from training.errors import SplitError
 
 METHODS_THAT_DRAW: tuple[SplitMethod, ...] = ("random", "cold-items")
@@ -178,6 +185,21 @@ def test_history_takes_equal_times_in_file_order() -> None:
     history = everything(small([1, 0, 1, 1], [2, 0, 1, 0], times=[5, 5, 5, 1])).history()
     assert history[0].tolist() == [0, 1, 4]
     assert history[1].tolist() == [0, 0, 2, 1]
+
+
+@given(datasets(labelled=True), st.sampled_from(SPLIT_METHODS), seeds)
+def test_validation_joins_train_and_the_test_stays(dataset: Dataset, method: SplitMethod, seed: int) -> None:
+    split = split_or_discard(dataset, method, seed)
+    joined = with_valid_in_train(dataset, split)
+    assert pairs(joined.train) == pairs(split.train) | pairs(split.valid)
+    assert pairs(joined.test) == pairs(split.test)
+    assert joined.valid.nnz == 0
+    assert not joined.cold_items[joined.train.indices].any()
+    assert not (joined.cold_items & ~split.cold_items).any()
+    if method == "leave-last":  # the last of a history is now what validation asked for
+        indptr, items = joined.history()
+        for user in np.flatnonzero(np.diff(split.valid.indptr)):
+            assert items[indptr[user + 1] - 1] == split.valid[[user]].indices[0]
 
 
 def test_everything_is_in_train() -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -47,6 +48,19 @@ def test_positive_ranks_agree_with_the_full_list(seed: int, n_users: int, n_item
     ranks = rank_positives(lambda rows: scores[rows], positives, seen, users, block=block)
     lists = rank_users(lambda rows: scores[rows], users, seen, k=n_items)
     np.testing.assert_array_equal(ranks, positive_ranks(lists, positives))
+
+
+def test_threads_do_not_show_in_the_ranks() -> None:
+    scores, seen, positives = world(seed=3, n_users=40, n_items=9)
+    users = np.arange(40, dtype=np.int64)
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        lists = rank_users(lambda rows: scores[rows], users, seen, block=3)
+        found.append((lists, rank_positives(lambda rows: scores[rows], positives, seen, users, block=3)))
+    torch.set_num_threads(before)
+    for one, several in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, several)
 
 
 def test_scores_are_not_written_to() -> None:

@@ -197,3 +197,51 @@ def test_history_has_a_line_per_validation(tmp_path: Path) -> None:
         assert line["phase"] == "quadratic"
         assert line["loss"] == pytest.approx(line["fit"] + line["penalty"])
         assert line["valid/recall@20"] < 0
+
+
+def test_the_average_is_validated_and_kept_while_steps_go_on_from_the_parameters(tmp_path: Path) -> None:
+    decay, path = 0.9, [torch.tensor([0.5, 0.25])]
+    plain = Quadratic(at_step=lambda _: path.append(plain.module.w.detach().clone()))
+    fitted(plain, Run(tmp_path / "plain", seed=1), max_steps=30, evaluate_every=None)
+    path.append(plain.module.w.detach().clone())
+    steps = path[2:]  # the parameters after each step
+    average = path[0]
+    for step, after in enumerate(steps, start=1):
+        kept = min(decay, step / (step + 9))
+        average = kept * average + (1 - kept) * after
+
+    seen: list[torch.Tensor] = []
+
+    def recall(validation: int) -> float:
+        seen.append(phase.module.w.detach().clone())
+        return float(validation)
+
+    phase = Quadratic(recall=recall)
+    phase.average = decay
+    fitted(phase, Run(tmp_path / "averaged", seed=1), max_steps=30)
+    torch.testing.assert_close(seen[-1], average)
+    torch.testing.assert_close(phase.module.w.detach(), average)
+    assert (average - steps[-1]).abs().max() > 0.01
+
+    unjudged = Quadratic()
+    unjudged.average = decay
+    fitted(unjudged, Run(tmp_path / "unjudged", seed=1), max_steps=30, evaluate_every=None)
+    torch.testing.assert_close(unjudged.module.w.detach(), average)
+
+
+def test_a_resumed_average_is_that_of_a_run_without_interruption(tmp_path: Path) -> None:
+    whole, part = Quadratic(), Quadratic()
+    whole.average = part.average = 0.9
+    fitted(whole, Run(tmp_path / "whole"), max_steps=30)
+
+    def stop(step: int) -> None:
+        if step == 17:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    part.at_step = stop
+    with pytest.raises(Interrupted):
+        fitted(part, Run(tmp_path / "part"), max_steps=30)
+    again = Quadratic()
+    again.average = 0.9
+    fitted(again, Run(tmp_path / "part", resume=True), max_steps=30)
+    assert torch.equal(again.module.w.detach(), whole.module.w.detach())

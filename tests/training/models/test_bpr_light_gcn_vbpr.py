@@ -10,9 +10,9 @@ from tests.support import vector_oracles as oracle
 from training.fit.negatives import NegativeSampler
 from training.models.bpr import BprRecipe
 from training.models.embedding.config import EmbeddingConfig
+from training.models.embedding.material import Material
 from training.models.embedding.network import Triples
 from training.models.embedding.phase import TriplesPhase
-from training.models.embedding.recipe import Material
 from training.models.light_gcn import LightGcnConfig, LightGcnRecipe
 from training.models.vbpr import VbprRecipe
 

@@ -1,15 +1,17 @@
 """EGRA: a graph that knows the training part alone, joined propagation, two-level weights of the alignment."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from tests.support import vector_oracles as oracle
+from training.data.interactions import Interactions
 from training.models.egra import EgraConfig, EgraRecipe, entity_weights, item_graph_of
-from training.models.embedding.recipe import Material
+from training.models.embedding.material import Material
+from training.models.embedding.phase import TriplesPhase
 
 CONFIG = EgraConfig(
     embedding_size=4, neighbours=3, edge_weight=0.5, layers=2, alignment=0.4, rise=10, pretrained_epochs=2
@@ -21,10 +23,21 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     return oracle.tiny_material(tmp_path_factory.mktemp("run"))
 
 
-def test_the_item_graph_knows_nothing_of_validation_and_test(material: Material, tmp_path: Path) -> None:
-    split = material.split
-    other = replace(material, split=replace(split, valid=split.test, test=split.valid))
+def test_the_item_graph_knows_nothing_of_validation_and_test(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither part, nor both together, nor the file they come from, nor early stopping, may move an edge."""
+    split, dataset = material.split, material.dataset
     graph = EgraRecipe().item_graph(material, CONFIG).toarray()
+    mirrored = (sparse.csr_array(part.toarray()[:, ::-1]) for part in (split.valid, split.test))
+    only_train = split.train.tocoo()
+    interactions = Interactions(only_train.row.astype(np.int32), only_train.col.astype(np.int32))
+    other = replace(
+        material,
+        split=replace(split, valid=next(mirrored), test=next(mirrored)),
+        dataset=replace(dataset, interactions=interactions),
+    )
+    monkeypatch.setattr(TriplesPhase, "validate", lambda _: pytest.fail("the pretraining looks at validation"))
     np.testing.assert_array_equal(EgraRecipe().item_graph(other, CONFIG).toarray(), graph)
     fewer = replace(material, split=replace(split, train=split.valid, train_order=None))
     assert not np.array_equal(EgraRecipe().item_graph(fewer, CONFIG).toarray(), graph)

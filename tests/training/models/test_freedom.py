@@ -12,8 +12,8 @@ from tests.support import vector_oracles as oracle
 from training.fit.loop import Interrupted
 from training.fit.run import Run
 from training.models.embedding.content import directed_knn
+from training.models.embedding.material import Material
 from training.models.embedding.network import Triples
-from training.models.embedding.recipe import Material
 from training.models.freedom import FreedomConfig, FreedomNetwork, FreedomRecipe, keep_edges, modality_weights
 
 CONFIG = FreedomConfig(embedding_size=4, neighbours=3, layers=2, content_layers=2, reg=0.5, pruned=0.5)

@@ -1,11 +1,18 @@
-"""MAMEX against its equations; negatives from warm items; missing modalities out of the fusion."""
+"""MAMEX against its equations; what of it reads the whole catalogue; negatives; which items choose the epoch."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support import vector_oracles as oracle
-from training.models.embedding.recipe import Material
+from tests.support.tiny_dataset import tiny_dataset
+from training.data.splits import split_dataset
+from training.evaluation.protocol import AMONG_COLD, evaluate
+from training.fit.run import Run
+from training.models.embedding.material import Material
 from training.models.mamex import MamexConfig, MamexRecipe, from_uniform, top_softmax
 
 CONFIG = MamexConfig(embedding_size=4, reg=0.3, alignment=0.5, balance=0.25, dropout=0.0)
@@ -19,16 +26,16 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 def test_items_are_mixtures_of_their_modalities(material: Material) -> None:
     network, batch = oracle.fresh(MamexRecipe(), material, CONFIG), oracle.triples()
     n_items = material.dataset.n_items
-    modalities, gates = np.zeros((n_items, 2, 4)), np.zeros((n_items, 2, 4))
+    modalities, chances = np.zeros((n_items, 2, 4)), np.zeros((n_items, 2, 4))
     for m, matrix in enumerate(material.dataset.features.values()):
         for item in range(n_items):
             x = matrix.values[item].astype(np.float64)
             x = x / max(np.linalg.norm(x), 1e-12)
             logits = oracle.linear(network.gates[m], x)
+            chances[item, m] = oracle.softmax(logits, 0)
             best = np.argsort(-logits)[:2]
-            gates[item, m, best] = np.exp(logits[best]) / np.exp(logits[best]).sum()
-            experts = oracle.linear(network.experts[m], x).reshape(4, 4)
-            modalities[item, m] = gates[item, m] @ experts
+            gates = np.exp(logits[best]) / np.exp(logits[best]).sum()
+            modalities[item, m] = gates @ oracle.linear(network.experts[m], x).reshape(4, 4)[best]
     hidden = np.maximum(oracle.linear(network.fusion[0], modalities.reshape(n_items, 8)), 0)
     logits = oracle.linear(network.fusion[3], hidden)
     present = np.stack([matrix.present for matrix in material.dataset.features.values()], axis=1)
@@ -40,10 +47,10 @@ def test_items_are_mixtures_of_their_modalities(material: Material) -> None:
 
     users, rows = oracle.dense(network.users), np.concatenate([batch.positives, batch.negatives])
     apart = ((items[:, None] - modalities) ** 2).mean(axis=2)
-    alignment = sum(apart[rows][present[rows][:, m], m].mean() for m in range(2))
+    alignment = sum(apart[present[:, m], m].mean() for m in range(2))  # over the whole catalogue, cold items too
     balance = (
-        sum((0.25 * np.log(0.25 / np.maximum(gates[rows][:, m].mean(axis=0), 1e-9))).sum() for m in range(2))
-        + (0.5 * np.log(0.5 / fusion[rows].mean(axis=0))).sum()
+        sum((0.25 * np.log(0.25 / chances[:, m].mean(axis=0))).sum() for m in range(2))
+        + (0.5 * np.log(0.5 / fusion.mean(axis=0))).sum()
     )
     norms = ((users[batch.users] ** 2).sum() + (items[rows] ** 2).sum()) / (2 * 3)
     expected = {
@@ -79,3 +86,19 @@ def test_negatives_are_warm_unless_asked_otherwise(material: Material) -> None:
     np.testing.assert_array_equal(allowed, train.toarray().sum(axis=0) > 0)
     assert not allowed.all()
     assert MamexRecipe().allowed_negatives(material.split, MamexConfig(cold_negatives=True)) is None
+
+
+def test_the_epoch_may_be_chosen_among_cold_items_where_the_split_holds_some_out(tmp_path: Path) -> None:
+    dataset = tiny_dataset(n_users=90, n_items=200)
+    split, recipe = split_dataset(dataset, "cold-items", seed=0), MamexRecipe()
+    config = MamexConfig(embedding_size=4, max_epochs=2, chosen_among="cold")
+    among = recipe.validated_among(split, config)
+    np.testing.assert_array_equal(among, split.train.toarray().sum(axis=0) == 0)
+    assert recipe.validated_among(split, MamexConfig()) is None
+    assert recipe.validated_among(split_dataset(dataset, "random", seed=0), config) is None
+    fitted = recipe.fit(dataset, split, config, Run(tmp_path))
+    logged = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    best = max(logged, key=lambda entry: float(entry["valid/recall@20"]))
+    found = evaluate(fitted.score_block, split, "valid").strata[AMONG_COLD].means()
+    assert best["valid/recall@20"] == pytest.approx(found["recall@20"])
+    assert best["valid/ndcg@20"] == pytest.approx(found["ndcg@20"])

@@ -8,7 +8,7 @@ import torch
 
 from tests.support import vector_oracles as oracle
 from training.models.embedding.content import directed_knn
-from training.models.embedding.recipe import Material
+from training.models.embedding.material import Material
 from training.models.mgcn import MgcnConfig, MgcnRecipe
 from training.models.smore import SmoreConfig, SmoreRecipe
 

@@ -27,6 +27,9 @@ from training.models.registry import RECIPES, recipe_for
 
 QUICK_SETTINGS: Mapping[str, Mapping[str, Any]] = {"magnet": QUICK}
 """Settings under which a model is fitted in no time; a model without an entry gets those of `SMALL` that it has."""
+EXTRAS: Mapping[str, Any] = {"members": 2, "item_item": {"enabled": True}}
+"""What a table of comparisons may give every model; those that have these settings are tested with them, too."""
+WITH_EXTRAS = [name for name, recipe in RECIPES.items() if set(EXTRAS) <= set(recipe.config_type.model_fields)]
 SMALL = {"embedding_size": 8, "batch_size": 64, "max_epochs": 4, "evaluate_every": 1, "patience": 2}
 
 
@@ -48,12 +51,13 @@ def dataset() -> Dataset:
     return tiny_dataset()
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(scope="module", params=[*RECIPES, *(f"{name} with extras" for name in WITH_EXTRAS)])
 def case(request: pytest.FixtureRequest, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    recipe = recipe_for(request.param)
+    name, _, extras = request.param.partition(" with ")
+    recipe = recipe_for(name)
     fields = recipe.config_type.model_fields
     settings = QUICK_SETTINGS.get(recipe.name, {name: value for name, value in SMALL.items() if name in fields})
-    config = recipe.config_type.model_validate(settings)
+    config = recipe.config_type.model_validate({**settings, **(EXTRAS if extras else {})})
     split = split_dataset(dataset, "leave-last", seed=0)
     run = Run(tmp_path_factory.mktemp(recipe.name), seed=2)
     recipe.check(dataset)

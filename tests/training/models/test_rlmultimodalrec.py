@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.support import vector_oracles as oracle
-from training.models.embedding.recipe import Material
+from training.models.embedding.material import Material
 from training.models.rlmultimodalrec import RlMultimodalConfig, RlMultimodalRecipe
 
 CONFIG = RlMultimodalConfig(embedding_size=4, reg=0.3)

@@ -20,9 +20,10 @@ from training.fit.losses import info_nce
 from training.models.cammsr.config import CammsrConfig
 from training.models.cammsr.network import CammsrNetwork
 from training.models.embedding.config import EmbeddingConfig
+from training.models.embedding.material import Material
 from training.models.embedding.network import EmbeddingNetwork
 from training.models.embedding.phase import ranked_on_validation
-from training.models.embedding.recipe import EmbeddingRecipe, Material, run_or_repeat, seeded
+from training.models.embedding.recipe import EmbeddingRecipe, run_or_repeat, seeded
 
 
 class SequencePhase(Phase[CammsrNetwork]):
@@ -102,5 +103,6 @@ class CammsrRecipe(EmbeddingRecipe):
         with seeded(material.run.seed):
             network = self.network(material, config)
         phase = SequencePhase(material.phase_name(self.name), network, config, material)
-        outcomes[self.name] = run_or_repeat(phase, self.name, material, config)
+        name = material.own_name(self.name)
+        outcomes[name] = run_or_repeat(phase, name, material, config)
         return network

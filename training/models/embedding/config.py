@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.models.item_item import EvidenceConfig
+
 
 class EmbeddingConfig(BaseModel):
     """Batches, optimiser, early stopping."""
@@ -26,6 +28,10 @@ class EmbeddingConfig(BaseModel):
     """Validations without improvement before stopping."""
     history_cap: int = Field(default=1000, ge=1)
     """Items of a history that count for people whom the snapshot does not know, the latest ones."""
+    members: int = Field(default=1, ge=1)
+    """Models fitted apart from different seeds, their vectors side by side: the mean of their scores."""
+    item_item: EvidenceConfig = EvidenceConfig()
+    """Item-item evidence beside the model, with the weight that ranks validation best."""
 
 
 class ContentConfig(EmbeddingConfig):

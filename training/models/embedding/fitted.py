@@ -5,7 +5,7 @@ Axes: `U` users, `I` items, `M` modalities (behaviour first), `T` terms, `D` wid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 
 from model_store.manifest import Term
 from training.data.splits import Split
+from training.models.blend import Blend
 from training.models.embedding.history_map import HistoryMap, fit_history_map
 from training.models.embedding.network import F32, Tables
-from training.models.item_item import BEHAVIOUR
-from training.models.protocol import FittedModel, SnapshotContent
+from training.models.item_item import BEHAVIOUR, ItemItem
+from training.models.protocol import FittedModel, SnapshotContent, capped_histories
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What validation chose, for the refit: optimiser steps by phase, on so many positives."""
+    """What validation chose, for the refit: optimiser steps by phase, on so many positives; the item-item evidence."""
 
     steps: dict[str, int]
     positives: int
+    blend: Blend | None = None
 
     def more(self, phase: str, positives: int) -> int:
         """As many epochs of that phase on another number of positives."""
@@ -43,6 +45,7 @@ class FittedVectors(FittedModel):
         facts: dict[str, Any],
         *,
         history_cap: int,
+        item_item: ItemItem | None = None,
     ) -> None:
         """Hold what was fitted.
 
@@ -53,16 +56,37 @@ class FittedVectors(FittedModel):
             chosen: for the refit.
             facts: for metrics.json.
             history_cap: items of a history that count.
+            item_item: evidence beside the vectors, weight included.
 
         """
         self.tables, self.chosen = tables, chosen
         self._interactions, self._modalities, self._facts = interactions, modalities, facts
         self._cap = history_cap
+        self.item_item = item_item
+        self._spoken_for = (
+            None if item_item is None else (capped_histories(interactions, history_cap), item_item.matrix())
+        )
 
     def score_block(self, user_rows: NDArray[np.int64]) -> NDArray[np.floating]:
-        """(n, I) inner products."""
+        """(n, I) inner products, and what histories speak for."""
         scores: F32 = self.tables.users[user_rows] @ self.tables.items.T
+        if self._spoken_for is not None:
+            histories, matrix = self._spoken_for
+            scores += (histories[user_rows] @ matrix).toarray()
         return scores
+
+    def beside(self, item_item: ItemItem, blend: Blend, seconds: float) -> FittedVectors:
+        """The same with item-item evidence, which took so long; `blend` is for the refit."""
+        taken = {"seconds": round(self._facts["seconds"] + seconds, 2), "item_item": dict(item_item.facts)}
+        return FittedVectors(
+            self.tables,
+            self._interactions,
+            self._modalities,
+            replace(self.chosen, blend=blend),
+            self._facts | taken,
+            history_cap=self._cap,
+            item_item=item_item,
+        )
 
     def history_map(self) -> HistoryMap:
         """The linear form of a user, for people whom the snapshot does not know; of several ρ the closest."""
@@ -90,12 +114,16 @@ class FittedVectors(FittedModel):
             arrays["item_vectors"] = tables.items
             if tables.parts:
                 arrays["item_parts"] = parts
+        if self.item_item is not None:
+            terms = (self.item_item.term(self._modalities), *terms)
+            arrays |= self.item_item.arrays(self._modalities)
         return SnapshotContent(
             scoring="item" if tables.terms else "plain",
             embedding_size=tables.items.shape[1],
             terms=terms,
             arrays=arrays,
             parameters={"user_offset": folded.offset, "history_decay": np.array([folded.decay], np.float32)},
+            item_item={} if self.item_item is None else dict(self.item_item.facts),
         )
 
     def _parts(self) -> F32:

@@ -6,7 +6,7 @@ Axes: `U` users, `I` items, `B` triples of a batch, `D` width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +61,34 @@ class Tables:
     parts: Mapping[str, F32] = field(default_factory=dict)
     terms: tuple[ServedTerm, ...] = ()
     decays: tuple[float, ...] = (1.0,)
+
+
+def side_by_side(members: Sequence[Tables]) -> Tables:
+    """Vectors one after the other, scaled so that inner products are the mean of the members'.
+
+    A term's gate is the mean of its members' gates; its vectors make up for the difference.
+    """
+    first, scale = members[0], np.float32(len(members) ** -0.5)
+    if len(members) == 1:
+        return first
+
+    def joined(tables: Iterable[F32]) -> F32:
+        return np.concatenate([table * scale for table in tables], axis=1)
+
+    terms = []
+    for place, served in enumerate(first.terms):
+        own = [member.terms[place] for member in members]
+        gate = np.mean([one.gate for one in own], axis=0)
+        share = [one.gate / np.maximum(gate, np.float32(1e-12)) for one in own]
+        vectors = joined(one.vectors * part[:, None] for one, part in zip(own, share, strict=True))
+        terms.append(ServedTerm(served.term, vectors, gate))
+    return Tables(
+        joined(member.users for member in members),
+        joined(member.items for member in members),
+        {name: joined(member.parts[name] for member in members) for name in first.parts},
+        tuple(terms),
+        first.decays,
+    )
 
 
 class EmbeddingNetwork(nn.Module, ABC):

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from training.data.splits import Split
@@ -33,11 +35,12 @@ class TriplesPhase(Phase[EmbeddingNetwork]):
         sampler: NegativeSampler,
         seed: int,
         device: torch.device,
+        among: NDArray[np.bool_] | None = None,
     ) -> None:
         self.name, self.module = name, network.to(device)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         train = split.train
-        self._split, self._sampler, self._seed, self._device = split, sampler, seed, device
+        self._split, self._sampler, self._seed, self._device, self._among = split, sampler, seed, device, among
         self._items = train.indices.astype(np.int64)
         self._users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
         self._batch_size = config.batch_size
@@ -60,21 +63,29 @@ class TriplesPhase(Phase[EmbeddingNetwork]):
 
     def validate(self) -> dict[str, float]:
         """Recall and NDCG at 20, full ranking."""
-        return ranked_on_validation(self.module, self._split)
+        return ranked_on_validation(self.module, self._split, self._among)
 
 
 @torch.no_grad()
-def ranked_on_validation(network: EmbeddingNetwork, split: Split) -> dict[str, float]:
-    """Recall and NDCG at 20 over all users with a validation positive, full ranking."""
-    vectors = network()
-    rows = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
-    positives = split.valid[rows]
-    ranks = rank_positives(
-        lambda block: (vectors.users[torch.from_numpy(block)] @ vectors.items.T).float().cpu().numpy(),
-        positives,
-        split.train,
-        rows,
-    )
+def ranked_on_validation(
+    network: EmbeddingNetwork, split: Split, among: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
+    """Recall and NDCG at 20 over all users with a validation positive, full ranking.
+
+    Items outside `among` (I,), where it is given, are neither candidates nor positives.
+    """
+    vectors, valid = network(), split.valid
+    if among is not None:
+        valid = sparse.csr_array(valid.multiply(among))
+        valid.eliminate_zeros()
+    rows = np.flatnonzero(np.diff(valid.indptr)).astype(np.int64)
+    positives = valid[rows]
+
+    def scores(block: NDArray[np.int64]) -> NDArray[np.floating]:
+        found = (vectors.users[torch.from_numpy(block)] @ vectors.items.T).float().cpu().numpy()
+        return found if among is None else np.where(among, found, -np.inf)
+
+    ranks = rank_positives(scores, positives, split.train, rows)
     return {
         "recall@20": float(recall_at(20, ranks, positives.indptr).mean()),
         "ndcg@20": float(ndcg_at(20, ranks, positives.indptr).mean()),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,32 +19,14 @@ from training.data.splits import Split
 from training.fit.loop import Outcome, Phase, run_phase
 from training.fit.negatives import NegativeSampler
 from training.fit.run import Run
+from training.models.embedding.beside import with_item_item
 from training.models.embedding.config import EmbeddingConfig
 from training.models.embedding.fitted import Chosen, FittedVectors
-from training.models.embedding.network import EmbeddingNetwork
+from training.models.embedding.material import Material
+from training.models.embedding.network import EmbeddingNetwork, Tables, side_by_side
 from training.models.embedding.phase import TriplesPhase
 from training.models.item_item import BEHAVIOUR
 from training.models.protocol import FittedModel, Recipe
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a network is made from."""
-
-    dataset: Dataset
-    split: Split
-    run: Run
-    chosen: Chosen | None
-    """What validation chose before; None while it is still choosing."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where to compute."""
-        return self.run.device
-
-    def phase_name(self, name: str) -> str:
-        """The name of a phase's checkpoint: the refit has its own."""
-        return name if self.chosen is None else f"refit-{name}"
 
 
 class EmbeddingRecipe(Recipe):
@@ -57,6 +38,10 @@ class EmbeddingRecipe(Recipe):
 
     def allowed_negatives(self, split: Split, config: Any) -> NDArray[np.bool_] | None:
         """(I,) the items that may be negatives; None for all."""
+        return None
+
+    def validated_among(self, split: Split, config: Any) -> NDArray[np.bool_] | None:
+        """(I,) the items that validation ranks; None for all."""
         return None
 
     def fit(self, dataset: Dataset, split: Split, config: Any, run: Run) -> FittedModel:
@@ -74,18 +59,29 @@ class EmbeddingRecipe(Recipe):
             fitted.chosen,
             fitted.training_facts(),
             history_cap=config.history_cap,
+            item_item=again.item_item,
         )
 
     def _fitted(self, material: Material, config: EmbeddingConfig) -> FittedVectors:
         outcomes: dict[str, Outcome] = {}
-        network = self._trained(material, config, outcomes)
-        chosen = Chosen({name: outcome.best_step for name, outcome in outcomes.items()}, material.split.train.nnz)
-        network.eval()
+        members = range(config.members)
+        tables = side_by_side([self._tables(material.of_member(member), config, outcomes) for member in members])
+        steps = {name: outcome.best_step for name, outcome in outcomes.items()}
+        fitted = FittedVectors(
+            tables,
+            material.split,
+            modalities(material.dataset),
+            Chosen(steps, material.split.train.nnz),
+            training_facts(outcomes),
+            history_cap=config.history_cap,
+        )
+        return with_item_item(fitted, material, config)
+
+    def _tables(self, material: Material, config: EmbeddingConfig, outcomes: dict[str, Outcome]) -> Tables:
+        """What one member serves."""
+        network = self._trained(material, config, outcomes).eval()
         with torch.no_grad():
-            tables = network.tables()
-        facts = training_facts(outcomes)
-        names = modalities(material.dataset)
-        return FittedVectors(tables, material.split, names, chosen, facts, history_cap=config.history_cap)
+            return network.tables()
 
     def _trained(self, material: Material, config: EmbeddingConfig, outcomes: dict[str, Outcome]) -> EmbeddingNetwork:
         """The network after its phase; `outcomes` learns how that went."""
@@ -99,8 +95,10 @@ class EmbeddingRecipe(Recipe):
             sampler=NegativeSampler(material.split.train, self.allowed_negatives(material.split, config)),
             seed=material.run.seed,
             device=material.device,
+            among=self.validated_among(material.split, config),
         )
-        outcomes[self.name] = run_or_repeat(phase, self.name, material, config)
+        name = material.own_name(self.name)
+        outcomes[name] = run_or_repeat(phase, name, material, config)
         return network
 
 
@@ -119,12 +117,13 @@ def run_or_repeat(phase: Phase[Any], name: str, material: Material, config: Embe
 
 
 def training_facts(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """For metrics.json; the last phase is the model's own."""
+    """For metrics.json: epochs and seconds of all members together, and where the last one was best."""
     last = list(outcomes.values())[-1]
+    epochs, seconds = (sum(getattr(o, name) for o in outcomes.values()) for name in ("epochs", "seconds"))
     return {
-        "epochs": round(last.epochs, 2),
-        "seconds_per_epoch": round(last.seconds / max(last.epochs, 1e-9), 3),
-        "seconds": round(sum(outcome.seconds for outcome in outcomes.values()), 2),
+        "epochs": round(epochs, 2),
+        "seconds_per_epoch": round(seconds / max(epochs, 1e-9), 3),
+        "seconds": round(seconds, 2),
         "best_epoch": round(last.best_step / last.steps_per_epoch, 2),
         "phases": {
             name: {"best_step": o.best_step, "steps": o.steps, "seconds": round(o.seconds, 2)}

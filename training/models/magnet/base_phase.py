@@ -39,6 +39,7 @@ class BasePhase(Phase[DualViewBase]):
         continues: DualViewBase | None = None,
     ) -> None:
         self.name, self.module, self.config, self.seed = name, module, config, seed
+        self.average = config.average
         rate = config.learning_rate
         if continues is not None:
             module.start_from(continues)

@@ -40,6 +40,7 @@ def candidate_table(
     seen: sparse.csr_array,
     count: int,
     *,
+    among: NDArray[np.bool_] | None = None,
     block: int = 256,
 ) -> CandidateTable:
     """The best `count` unseen items of each user by the static score; ties by item row.
@@ -50,6 +51,9 @@ def candidate_table(
         positives: (U, I) held-out positives.
         seen: (U, I) items that are no candidates.
         count: C, at most I.
+        among: (I,) what may be a candidate at all; everything where omitted. To fit on: items that nobody has taken
+            cannot be positives there, and a mixture that sees them as candidates learns to bury them.
+        block: users at once.
 
     """
     count = min(count, positives.shape[1])
@@ -59,8 +63,10 @@ def candidate_table(
     for start in range(0, len(user_rows), block):
         rows = user_rows[start : start + block]
         term = evidence.item_item_scores(rows)
-        static = evidence.users[rows] @ evidence.base.candidates.T + term.sum(axis=2)
+        static = evidence.users[rows] @ evidence.base.candidates.T + term.sum(axis=1)
         static[seen[rows].toarray() > 0] = -np.inf
+        if among is not None:
+            static[:, ~among] = -np.inf
         scores = torch.from_numpy(static)
         items = torch.topk(scores, count, dim=1).indices.sort(dim=1).values
         readings.append(reader.read(torch.from_numpy(evidence.users[rows]), term, items))

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.models.item_item import EvidenceConfig
+
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -45,6 +47,8 @@ class BaseConfig(_Config):
     """Positives per step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's step size."""
+    average: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the moving average of the parameters, which is what is validated and kept; 0 for the last step's."""
     view_alignment: float = Field(default=0.1, ge=0)
     """Weight of InfoNCE between the two views of an item."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -83,16 +87,16 @@ class RouterConfig(_Config):
     """Share of training positives that the base does not see, on which the router is fitted."""
     candidates: int = Field(default=300, ge=10)
     """Hard candidates per user in the router's loss."""
-    learning_rate: float = Field(default=1e-2, gt=0)
-    """Adam's step size for the router."""
-    expert_learning_rate: float = Field(default=1e-3, gt=0)
-    """Adam's step size for the experts."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Adam's step size."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Decoupled weight decay of router and experts, towards the static mixture that they start from."""
     batch_users: int = Field(default=128, ge=1)
     """Users per step."""
     steps: int = Field(default=300, ge=10)
     """Optimiser steps; the second stage has always ramped before they end."""
+    average: float = Field(default=0.98, ge=0, lt=1)
+    """Decay of the moving average of the parameters, which is what is validated and kept; 0 for the last step's."""
     z_loss: float = Field(default=1e-4, ge=0)
     """Weight of the bound on the router's logits."""
 
@@ -100,9 +104,9 @@ class RouterConfig(_Config):
 class EntropyConfig(_Config):
     """The progressive, entropy-triggered schedule."""
 
-    coverage: float = Field(default=0.1, ge=0)
+    coverage: float = Field(default=0.03, ge=0)
     """Weight of the first stage's pressure towards using all experts."""
-    specialisation: float = Field(default=0.01, ge=0)
+    specialisation: float = Field(default=0.003, ge=0)
     """Weight of the second stage's pressure towards decided pairs."""
     load_threshold: float = Field(default=0.9, gt=0, le=1)
     """The trigger needs at least this entropy of the experts' load."""
@@ -124,16 +128,13 @@ class EntropyConfig(_Config):
     """Decay of the moving averages."""
 
 
-class ItemItemConfig(_Config):
+class ItemItemConfig(EvidenceConfig):
     """The closed-form item-item evidence: ours, not MAGNET's."""
 
     enabled: bool = True
     """Add the item-item evidence."""
-    placement: Literal["auto", "routed", "beside"] = "auto"
-    """`routed`: experts read it with their streams; `beside`: a base term beside them; `auto`: routed, unless that
-    costs more than a hundredth of validation Recall and NDCG against `beside`."""
-    neighbours: int = Field(default=200, ge=1)
-    """Entries kept per row; dense data lose accuracy below."""
+    placement: Literal["routed", "beside"] = "routed"
+    """`routed`: experts read it with their streams; `beside`: a base term beside them."""
 
 
 class MagnetConfig(_Config):
@@ -144,6 +145,9 @@ class MagnetConfig(_Config):
     router: RouterConfig = RouterConfig()
     entropy: EntropyConfig = EntropyConfig()
     item_item: ItemItemConfig = ItemItemConfig()
+    cold_exposure: float | None = Field(default=None, ge=0)
+    """How far items without interactions are let into lists: the item-item evidence that they stand with, in units of
+    what takes an item into the user's list; by validation where omitted."""
     members: int = Field(default=1, ge=1)
     """Bases trained apart from different seeds and concatenated."""
     history_cap: int = Field(default=512, ge=1)

@@ -20,9 +20,10 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from training.data.features import FeatureMatrix
-from training.graph.content import centred_unit_rows
+from training.graph.content import centred_unit_rows, mean_graph
 from training.graph.normalise import row_normalise, symmetric_normalise
 from training.graph.pseudo_edges import pseudo_edges
+from training.models.magnet.both_views import both_views
 from training.models.magnet.config import BaseConfig, GraphConfig
 from training.models.propagation import Propagation, RowsOfProduct
 
@@ -50,8 +51,7 @@ class Graphs:
         self.train, self.config = train, config
         self.degree = np.asarray(train.sum(axis=0)).ravel().astype(np.float32)
         warm = self.degree > 0
-        mixed = sum((graph / len(content) for graph in content.values()), sparse.csr_array((train.shape[1],) * 2))
-        self.content_graph = sparse.csr_array(mixed).astype(np.float32)
+        self.content_graph = mean_graph(content, train.shape[1])
         bipartite = symmetric_normalise(train)
         self.to_users = Propagation(bipartite, device)
         self.to_items = Propagation(sparse.csr_array(bipartite.T), device)
@@ -83,7 +83,14 @@ class Graphs:
         if self.augmented is not None:
             return self.augmented[1](self.augmented[0](x))
         original = self.step_original(x) if original is None else original
-        return original if self.content is None else (1 - self.rho) * original + self.rho * self.content(x)
+        return original if self.content is None else torch.lerp(original, self.content(x), self.rho)
+
+    def step_both(self, original: Float[Tensor, "I W"], augmented: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
+        """`step_original(original) + step_augmented(augmented)`, over the training edges once where both use them."""
+        if self.augmented is not None:
+            return self.step_original(original) + self.step_augmented(augmented)
+        hop = self.step_original(original + (1 - self.rho) * augmented)
+        return hop if self.content is None else hop.add_(self.content(augmented), alpha=self.rho)
 
 
 class DualViewBase(nn.Module):
@@ -137,13 +144,7 @@ class DualViewBase(nn.Module):
 
     def propagate(self, x: Float[Tensor, "I W"]) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:
         """The mean over layers in the original and in the augmented view; linear in `x`."""
-        original = augmented = total = total_augmented = x
-        for layer in range(self.layers):
-            before, original = original, self.graphs.step_original(original)
-            known = original if layer == 0 else None  # the views still agree on what the first hop starts from
-            augmented = self.graphs.step_augmented(before if layer == 0 else augmented, known)
-            total, total_augmented = total + original, total_augmented + augmented
-        return total / (self.layers + 1), total_augmented / (self.layers + 1)
+        return both_views(x, self.graphs, self.layers)
 
     def gates(self, original: Float[Tensor, "I DD"], augmented: Float[Tensor, "I DD"]) -> Float[Tensor, "2 I 1"]:
         """Per table and node, how much of the original view: a scalar gate of `[H^O; H^A; log degree]` (our choice)."""
@@ -151,28 +152,31 @@ class DualViewBase(nn.Module):
         return torch.stack(
             [
                 torch.sigmoid(
-                    original[:, half] @ weight[:width]
-                    + augmented[:, half] @ weight[width : 2 * width]
+                    of_original @ weight[:width]
+                    + of_augmented @ weight[width : 2 * width]
                     + self.log_degree * weight[2 * width]
                 )[:, None]
-                for half, weight in zip((slice(0, width), slice(width, None)), self.fusion, strict=True)
+                for of_original, of_augmented, weight in zip(
+                    original.chunk(2, dim=1), augmented.chunk(2, dim=1), self.fusion, strict=True
+                )
             ]
         )
 
     def fuse(
         self, original: Float[Tensor, "I DD"], augmented: Float[Tensor, "I DD"], gates: Float[Tensor, "2 I 1"]
-    ) -> Float[Tensor, "I DD"]:
-        """`g H^O + (1 − g) H^A`, table by table."""
-        both = torch.cat([gates[0].expand(-1, self.width), gates[1].expand(-1, self.width)], dim=1)
-        return both * original + (1 - both) * augmented
+    ) -> tuple[Float[Tensor, "I D"], Float[Tensor, "I D"]]:
+        """`g H^O + (1 − g) H^A`, table by table: history, candidate."""
+        tables = zip(original.chunk(2, dim=1), augmented.chunk(2, dim=1), gates, strict=True)
+        history, candidate = (torch.lerp(of_augmented, of_original, gate) for of_original, of_augmented, gate in tables)
+        return history, candidate
 
     def as_new(
         self,
         new: Bool[Tensor, " I"],
         own: Float[Tensor, "I DD"],
-        fused: Float[Tensor, "I DD"],
+        fused: tuple[Float[Tensor, "I D"], Float[Tensor, "I D"]],
         norm: Float[Tensor, "I 1"],
-    ) -> Float[Tensor, "I DD"]:
+    ) -> tuple[Float[Tensor, "I D"], Float[Tensor, "I D"]]:
         """`fused` with `new` items as if nobody had taken them: own content and the mean of their warm neighbours.
 
         Neighbours enter as they are served: candidates with unit norm, history rows as they are.
@@ -181,13 +185,14 @@ class DualViewBase(nn.Module):
         if not len(rows):
             return fused
         scale = self.new_item.repeat_interleave(self.width, dim=1)  # (own | neighbours, DD)
-        served = torch.cat([fused[:, : self.width], fused[:, self.width :] / norm], dim=1)
-        neighbours = self.graphs.warm_neighbours(rows.cpu().numpy(), served)
-        return fused.index_put((rows,), scale[0] * own[rows] + scale[1] * neighbours)
+        history, candidate = fused
+        neighbours = self.graphs.warm_neighbours(rows.cpu().numpy(), torch.cat([history, candidate / norm], dim=1))
+        as_history, as_candidate = (scale[0] * own[rows] + scale[1] * neighbours).chunk(2, dim=1)
+        return history.index_put((rows,), as_history), candidate.index_put((rows,), as_candidate)
 
-    def norms(self, fused: Float[Tensor, "I DD"]) -> Float[Tensor, "I 1"]:
+    def norms(self, candidate: Float[Tensor, "I D"]) -> Float[Tensor, "I 1"]:
         """Length of each candidate vector."""
-        norms: Tensor = fused[:, self.width :].norm(dim=1, keepdim=True).clamp_min(1e-12)
+        norms: Tensor = candidate.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return norms
 
     def forward(self, dropped: Bool[Tensor, " I"] | None = None) -> Views:
@@ -197,8 +202,8 @@ class DualViewBase(nn.Module):
         original, augmented = self.propagate(torch.where(self.cold[:, None], 0.0, parts["behaviour"]) + own)
         fused = self.fuse(original, augmented, self.gates(original, augmented))
         new = self.cold if dropped is None else self.cold | dropped
-        fused = self.as_new(new, own, fused, self.norms(fused))
-        return Views(fused[:, : self.width], fused[:, self.width :], original, augmented)
+        history, candidate = self.as_new(new, own, fused, self.norms(fused[1]))
+        return Views(history, candidate, original, augmented)
 
     @torch.no_grad()
     def candidate_parts(self) -> Float[Tensor, "I M D"]:
@@ -209,12 +214,12 @@ class DualViewBase(nn.Module):
         original = sum((view[0] for view in views.values()), torch.zeros_like(self.identity))
         augmented = sum((view[1] for view in views.values()), torch.zeros_like(self.identity))
         gates = self.gates(original, augmented)
-        norm = self.norms(self.fuse(original, augmented, gates))
+        norm = self.norms(self.fuse(original, augmented, gates)[1])
         split = []
         for name, part in parts.items():
             fused = self.fuse(*views[name], gates)
             own = torch.zeros_like(part) if name == "behaviour" else part
-            split.append(self.as_new(self.cold, own, fused, norm)[:, self.width :])
+            split.append(self.as_new(self.cold, own, fused, norm)[1])
         return torch.stack(split, dim=1)
 
     def losses(
@@ -230,12 +235,12 @@ class DualViewBase(nn.Module):
         distinct, place = torch.unique(user_rows, return_inverse=True)
         users = self.graphs.history(distinct.cpu().numpy(), views.history)[place]
         users = users - views.history[item_rows]
-        users = nn.functional.normalize(users, dim=1)
-        candidates = nn.functional.normalize(views.candidate, dim=1)
-        positive = (users * candidates[item_rows]).sum(1) / self.config.temperature
-        others = (users @ candidates[negatives].T / self.config.temperature).masked_fill(own_negatives, -1e9)
-        softmax = torch.logsumexp(torch.cat([positive[:, None], others], dim=1), dim=1) - positive
-        parts = {"softmax": softmax.mean()}
+        users = nn.functional.normalize(users, dim=1) / self.config.temperature
+        candidates = nn.functional.normalize(views.candidate[torch.cat([item_rows, negatives])], dim=1)
+        own, others = candidates[: len(item_rows)], candidates[len(item_rows) :]
+        positive = (users * own).sum(1)
+        rest = torch.logsumexp((users @ others.T).masked_fill_(own_negatives, -1e9), dim=1)
+        parts = {"softmax": nn.functional.softplus(rest - positive).mean()}
         if self.config.view_alignment and self.graphs.rho:
             rows = torch.unique(item_rows)[:1024]
             first = nn.functional.normalize(views.original[rows, self.width :], dim=1)

@@ -55,6 +55,10 @@ class StructuredExperts(nn.Module):
         self.item_map = nn.Parameter(torch.zeros(count, width, residual_width))
         self.dropout = nn.Dropout(dropout)
 
+    def learned(self) -> tuple[Tensor, ...]:
+        """What makes the experts other than their start: zero there."""
+        return self.delta, self.log_gain, self.item_map
+
     @property
     def mix(self) -> Float[Tensor, "E M"]:
         """`ω_e = softmax(log π_e + ½ tanh δ_e)`, δ tied inside a balanced pair; a zero of the template stays zero."""
@@ -65,6 +69,11 @@ class StructuredExperts(nn.Module):
     def gain(self) -> Float[Tensor, " E"]:
         """`κ_e`: starts at the number of modalities, so that the uniform mixture is the base itself."""
         return self.template.shape[1] * torch.exp(GAIN_FREEDOM * torch.tanh(self.log_gain))
+
+    @property
+    def weights(self) -> Float[Tensor, "E M"]:
+        """`κ_e ω_em`: what each expert's linear term weighs each modality's score by."""
+        return self.gain[:, None] * self.mix
 
     @property
     def scale(self) -> Float[Tensor, " E"]:

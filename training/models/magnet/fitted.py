@@ -55,10 +55,7 @@ class FittedMagnet(FittedModel):
         """The experts, after `item-item` where that stands beside them."""
         terms = []
         if self.evidence.item_item is not None and not self.evidence.routed:
-            sums = np.abs(self.evidence.item_item.values_over(self.modalities)).sum(axis=0)
-            terms.append(
-                Term(name="item-item", role="base", modalities=self._shares(sums / max(float(sums.sum()), 1e-12)))
-            )
+            terms.append(self.evidence.item_item.term(self.modalities))
         mix = self.mixture.experts.mix.detach().numpy()
         for role, row in zip(self.mixture.experts.roles, mix, strict=True):
             terms.append(Term(name=role.name, role=role.role, modalities=self._shares(row)))
@@ -120,11 +117,7 @@ class FittedMagnet(FittedModel):
             "item_experts": residuals,
         }
         if evidence.item_item is not None:
-            arrays |= {
-                "item_item_indptr": evidence.item_item.indptr,
-                "item_item_items": evidence.item_item.items,
-                "item_item_values": evidence.item_item.values_over(self.modalities),
-            }
+            arrays |= evidence.item_item.arrays(self.modalities)
         return arrays
 
     @torch.no_grad()
@@ -157,5 +150,9 @@ class FittedMagnet(FittedModel):
                 evidence.base.new_item, evidence.base.members, self.history_scale, experts, router.user, router.item
             ),
             top_k_experts=router.top_k,
-            item_item={"weight": self.chosen.blend, **(self._facts.get("item_item") or {"kind": "off"})},
+            item_item={
+                "weight": self.chosen.blend,
+                **(self._facts.get("item_item") or {"kind": "off"}),
+                "cold_exposure": evidence.exposure,
+            },
         )

@@ -22,11 +22,16 @@ RIDGE = 0.01
 
 @dataclass(frozen=True)
 class NewItemForm:
-    """How an item that nobody has taken gets its vectors: `F W_m` plus `neighbours ·` the warm neighbours' mean."""
+    """How an item that nobody has taken gets its vectors: `F W_m` plus `neighbours ·` the warm neighbours' mean.
+
+    On the candidate side also plus what all items have in `common`, and normalised (`new_items.parts_of_new`).
+    """
 
     projections: dict[str, F32]  # per content modality (d_m, D), candidate side
     history_projections: dict[str, F32]  # per content modality (d_m, D), history side
     neighbours: F32  # (2, D): history side, candidate side; constant within a member
+    common: F32  # (D,), candidate side
+    length: float = 1.0  # of the candidate
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def _run(module: DualViewBase) -> FrozenBase:
             projections={name: (weight * scale[0])[:, width:] for name, weight in weights.items()},
             history_projections={name: (weight * scale[0])[:, :width] for name, weight in weights.items()},
             neighbours=np.stack([scale[1, :width], scale[1, width:]]),
+            common=np.zeros(width, np.float32),
         ),
     )
 
@@ -106,6 +112,7 @@ def concatenate(bases: Sequence[FrozenBase]) -> FrozenBase:
                 name: joined([f.history_projections[name] for f in forms]) for name in forms[0].history_projections
             },
             neighbours=joined([f.neighbours for f in forms]),
+            common=joined([f.common for f in forms]),
         ),
         again=_every([base.again for base in bases]),
     )
@@ -142,6 +149,7 @@ def _rotated(base: FrozenBase, rotation: F32) -> FrozenBase:
             form,
             projections={name: weight @ rotation for name, weight in form.projections.items()},
             history_projections={name: weight @ rotation for name, weight in form.history_projections.items()},
+            common=form.common @ rotation,
         ),
         again=None if again is None else lambda masking: _rotated(again(masking), rotation),
     )

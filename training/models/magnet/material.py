@@ -11,10 +11,8 @@ from scipy import sparse
 
 from training.data.dataset import Dataset
 from training.graph.content import content_knn
+from training.models.blend import MOST_USERS
 from training.models.magnet.config import MagnetConfig
-
-MOST_USERS = 20_000
-"""Users that the router is fitted and chosen on, where there are more."""
 
 
 def modalities(dataset: Dataset) -> list[str]:

@@ -31,15 +31,16 @@ def user_features(interactions: sparse.csr_array, parts: F32, present: NDArray[n
 
 
 def item_features(parts: F32, degree: NDArray[np.integer] | F32) -> F32:
-    """(I, G): log degree, its square, cold flag, each part's length, and the cosine between every two parts.
+    """(I, G): log degree, its square, each part's length, and the cosine between every two parts.
 
     The cosines say where an item's modalities disagree. Masks are not among them: what a missing modality takes away
     shows in the lengths and in the pair's cues, and a gate that jumped with a mask would move the score by what no
-    amount shows (training/LOG.md).
+    amount shows (training/LOG.md). Nor is a flag of items without interactions: none of them is ever a positive that
+    the router is fitted on, so what it did to their gates would be chance.
     """
     log_degree = np.log1p(np.asarray(degree, dtype=np.float64))
     norms = np.linalg.norm(parts, axis=2)
     units = parts / np.maximum(norms, 1e-12)[:, :, None]
     agreement = [np.einsum("id,id->i", units[:, a], units[:, b]) for a, b in combinations(range(parts.shape[1]), 2)]
-    columns = [log_degree, np.square(log_degree) / 10, np.asarray(degree) == 0, *norms.T, *agreement]
+    columns = [log_degree, np.square(log_degree) / 10, *norms.T, *agreement]
     return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)

@@ -12,7 +12,8 @@ Everything that is chosen is chosen on validation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,10 +25,10 @@ from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.fit.loop import Outcome, run_phase
 from training.fit.run import Run
+from training.models.blend import best_weight, choose_blend, choose_closed_form, item_item
 from training.models.closed_form import ClosedFormSettings
 from training.models.item_item import ItemItem
 from training.models.magnet.base_phase import BasePhase
-from training.models.magnet.blend import best_weight, choose_blend, choose_closed_form, item_item
 from training.models.magnet.candidates import CandidateTable, candidate_table
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.dual_view import DualViewBase, Graphs
@@ -36,6 +37,15 @@ from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
 from training.models.magnet.material import content_graphs, hold_out, modalities, presence, some_users
+from training.models.magnet.new_items import (
+    FormSettings,
+    as_if_new,
+    choose_exposure,
+    choose_form,
+    content_of,
+    fit_form,
+    with_new_items,
+)
 from training.models.magnet.roles import free_experts, structured_experts
 from training.models.magnet.router import LEAN, PairRouter
 from training.models.magnet.router_phase import RouterPhase
@@ -43,8 +53,8 @@ from training.models.magnet.scored import Evidence, Mixture, gather_evidence
 from training.models.magnet.table_scores import TableScores
 from training.models.protocol import FittedModel, Recipe, capped_histories
 
-DEAR = 0.01
-"""A mixture that loses more than this share of validation quality by reading item-item evidence does not read it."""
+DEPARTURES = (1.0, 0.5, 0.25, 0.0)
+"""Shares of what experts and router learned, among which validation chooses; at 0 the mixture is the plain sum."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Chosen:
     closed_form: ClosedFormSettings | None
     blend: float
     mixture: Mixture
+    form: FormSettings | None
+    exposure: float
 
 
 class MagnetRecipe(Recipe):
@@ -73,20 +85,33 @@ class MagnetRecipe(Recipe):
         base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
         rest = replace(split, train=base_train, train_order=None)
         without = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
-        closed_form = choose_closed_form(split, content, config, run)
-        before, _ = self._evidence(frozen(without), rest, content, closed_form, dataset, config, run)
+        closed_form = choose_closed_form(split, content, config.item_item, run)
+        if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
+            closed_form = replace(closed_form, cold_scale=0.0)
+        known = content_of(dataset.features, content, split.train)
+        reference = frozen(without)
+        form = None if known is None else choose_form(reference, known, reference.users(base_train), split, run.seed)
+        before, _ = self._evidence(reference, rest, content, closed_form, form, dataset, config, run)
 
         phases = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=without)
-        base = aligned(frozen(phases), before.base)
-        evidence, blend = self._evidence(base, split, content, closed_form, dataset, config, run)
+        base = aligned(frozen(phases), reference)
+        evidence, blend = self._evidence(base, split, content, closed_form, form, dataset, config, run)
 
-        mixture, schedule, judged = self._placed(before, evidence, dataset, config, run, held_out, split, outcomes)
-        evidence = replace(evidence, routed=judged["placement"] == "routed").weighted(judged["factor"])
+        mixture, schedule, judged = self._chosen_mixture(
+            before, evidence, dataset, config, run, held_out, split, outcomes
+        )
+        evidence = evidence.weighted(judged["factor"])
         blend *= judged["factor"]
+        exposure = config.cold_exposure or 0.0
+        if config.cold_exposure is None and known is not None and form is not None:
+            form, exposure = choose_exposure(evidence, mixture, known, form, split, run.seed)
+            evidence = as_if_new(evidence, known, form, ~known.warm)
+        evidence = replace(evidence, exposure=exposure)
         steps = tuple(outcomes[phase.name].best_step for phase in phases)
         modules = tuple(phase.module for phase in phases)
-        chosen = Chosen(steps, modules, split.train.nnz, base, closed_form, blend, mixture)
+        chosen = Chosen(steps, modules, split.train.nnz, base, closed_form, blend, mixture, form, evidence.exposure)
         about = facts(outcomes, schedule, blend, evidence.item_item) | {"mixture": judged}
+        about |= {"new_items": (asdict(form) if form else {}) | {"cold_exposure": evidence.exposure}}
         return FittedMagnet(evidence, mixture, modalities(dataset), chosen, config, about, dataset.features)
 
     def refit(
@@ -105,9 +130,9 @@ class MagnetRecipe(Recipe):
             phases.append(phase)
         base = aligned(frozen(phases), chosen.reference)
         evidence, _ = self._evidence(
-            base, interactions, content, chosen.closed_form, dataset, config, run, blend=chosen.blend
+            base, interactions, content, chosen.closed_form, chosen.form, dataset, config, run, blend=chosen.blend
         )
-        evidence = replace(evidence, routed=fitted.evidence.routed)
+        evidence = replace(evidence, exposure=chosen.exposure)
         about = fitted.training_facts()
         return FittedMagnet(evidence, chosen.mixture, modalities(dataset), chosen, config, about, dataset.features)
 
@@ -117,6 +142,7 @@ class MagnetRecipe(Recipe):
         split: Split,
         content: Mapping[str, sparse.csr_array],
         closed_form: ClosedFormSettings | None,
+        form: FormSettings | None,
         dataset: Dataset,
         config: MagnetConfig,
         run: Run,
@@ -124,16 +150,20 @@ class MagnetRecipe(Recipe):
         blend: float | None = None,
     ) -> tuple[Evidence, float]:
         """What there is to read for users with the histories of `split.train`, and the item-item term's weight."""
-        term = item_item(split.train, content, closed_form, config, run)
+        term = item_item(split.train, content, closed_form, config.item_item, run)
+        known = content_of(dataset.features, content, split.train)
+        if known is not None and form is not None:
+            base = with_new_items(base, fit_form(base, known, form), known)
         histories = capped_histories(split, config.history_cap)
         if blend is None:
-            blend = choose_blend(base, histories, term, split)
+            users = base.users(histories)
+            blend = choose_blend(lambda block: users[block] @ base.candidates.T, histories, term, split)
         routed = config.item_item.placement != "beside"
         return gather_evidence(
             base, histories, presence(dataset), term, blend, modalities(dataset), routed=routed
         ), blend
 
-    def _placed(
+    def _chosen_mixture(
         self,
         before: Evidence,
         evidence: Evidence,
@@ -143,25 +173,27 @@ class MagnetRecipe(Recipe):
         held_out: sparse.csr_array,
         split: Split,
         outcomes: dict[str, Outcome],
-    ) -> tuple[Mixture, EntropySchedule, dict[str, Any]]:
-        """The mixture fitted on the evidence `before` the held-out positives; judged, and placed, on all `evidence`."""
+    ) -> tuple[Mixture, EntropySchedule, dict[str, float]]:
+        """The mixture fitted on the evidence `before` the held-out positives, and how validation judges it on all.
+
+        Returns:
+            the mixture, its schedule, and what was judged: the share of what it learned that is kept (`departure`),
+            what the item-item term's weight is multiplied by (`factor`), and the quality of the plain sum (`static`)
+            and of the mixture (`mixture`), each the mean of Recall and NDCG at 20 among the candidates.
+
+        """
         count, rng = config.router.candidates, np.random.default_rng([run.seed, 7])
-        fitted_on = candidate_table(before, some_users(held_out, rng), held_out, before.interactions, count)
-        rows = some_users(split.valid, rng)
-        tables = fitted_on, candidate_table(before, rows, split.valid, split.train, count)
-        table = candidate_table(evidence, rows, split.valid, split.train, count)
-        mixture, schedule = self._mixture("router", before, tables, dataset, config, run, outcomes)
-        factor, quality = best_factor(evidence, mixture, table)
-        static = mean_quality(TableScores(evidence, mixture, table).static_quality())
-        judged: dict[str, Any] = {"placement": "routed" if evidence.routed else "beside", "factor": factor}
-        judged |= {"static": static, "mixture": quality}
-        if config.item_item.placement == "auto" and evidence.item_item is not None and quality < (1 - DEAR) * static:
-            apart, apart_before = replace(evidence, routed=False), replace(before, routed=False)
-            other = self._mixture("router-beside", apart_before, tables, dataset, config, run, outcomes)
-            factor, judged["mixture_beside"] = best_factor(apart, other[0], table)
-            if quality < (1 - DEAR) * judged["mixture_beside"]:
-                mixture, schedule = other
-                judged |= {"placement": "beside", "factor": factor}
+        fitted_on = candidate_table(
+            before, some_users(held_out, rng), held_out, before.interactions, count, among=before.degree > 0
+        )
+        warm = evidence.degree > 0
+        valid = sparse.csr_array(split.valid * warm.astype(np.float32)[None, :])
+        valid.eliminate_zeros()
+        rows = some_users(valid, rng)
+        selected_on = candidate_table(before, rows, valid, split.train, count, among=warm)
+        mixture, schedule = self._mixture(before, (fitted_on, selected_on), dataset, config, run, outcomes)
+        table = candidate_table(evidence, rows, valid, split.train, count, among=warm)
+        mixture, judged = best_departure(evidence, mixture, table)
         return mixture, schedule, judged
 
     def _phase(
@@ -217,7 +249,6 @@ class MagnetRecipe(Recipe):
 
     def _mixture(
         self,
-        name: str,
         evidence: Evidence,
         tables: tuple[CandidateTable, CandidateTable],
         dataset: Dataset,
@@ -253,10 +284,10 @@ class MagnetRecipe(Recipe):
         mixture = Mixture(experts, router)
         schedule = EntropySchedule(config.entropy, settings.steps)
         phase = RouterPhase(
-            name, evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
+            "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )
         if len(experts.roles) > 1 and len(phase.usable):
-            outcomes[name] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
+            outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
         mixture.eval()
         return mixture, schedule
 
@@ -271,21 +302,21 @@ def mean_quality(figures: Mapping[str, float]) -> float:
     return (figures["recall@20"] + figures["ndcg@20"]) / 2
 
 
-def best_factor(evidence: Evidence, mixture: Mixture, table: CandidateTable) -> tuple[float, float]:
-    """What the item-item weight is to be multiplied by under this mixture, and the quality on `table` with it.
+def best_departure(evidence: Evidence, mixture: Mixture, table: CandidateTable) -> tuple[Mixture, dict[str, float]]:
+    """The mixture as far from the plain sum as ranks `table` best, each with the item-item weight that suits it.
 
-    The weight was chosen without a mixture; one that reads behaviour less than the sum does wants it larger.
+    What was learned on few held-out positives overshoots: a part of it is often better than all of it, or than none.
+    The item-item weight was chosen for the sum; a mixture that reads behaviour less wants it larger.
     """
-    if evidence.item_item is None:
-        return 1.0, mean_quality(TableScores(evidence, mixture, table).quality())
-    tried: dict[float, float] = {}
-
-    def quality(factor: float) -> float:
-        tried[factor] = mean_quality(TableScores(evidence, mixture, table, factor).quality())
-        return tried[factor]
-
-    best = best_weight(quality, first=1.0)
-    return best, tried[best]
+    chosen, judged = mixture, {"departure": 0.0, "factor": 1.0, "mixture": -np.inf}
+    for share in DEPARTURES:
+        candidate = mixture.departed(share)
+        scores = TableScores(evidence, candidate, table).by_weight()
+        quality = cache(lambda factor, scores=scores: mean_quality(scores.quality(factor)))
+        factor = 1.0 if evidence.item_item is None else best_weight(quality, first=1.0)
+        if quality(factor) > judged["mixture"]:
+            chosen, judged = candidate, {"departure": share, "factor": factor, "mixture": quality(factor)}
+    return chosen, judged | {"static": mean_quality(TableScores(evidence, mixture, table).static_quality())}
 
 
 def facts(
@@ -299,7 +330,7 @@ def facts(
     base = [outcome for name, outcome in outcomes.items() if name.startswith(("held-out-", "base-"))]
     epochs = sum(outcome.epochs for outcome in base)
     switched = None
-    router = [outcome for name, outcome in outcomes.items() if name.startswith("router")]
+    router = [outcome for name, outcome in outcomes.items() if name == "router"]
     if schedule.second_stage and router:
         switched = round(int(schedule.switch_step) / router[-1].steps_per_epoch, 2)
     return {

@@ -107,19 +107,22 @@ class PairRouter(nn.Module):
         if reads in {"item", "nothing"}:
             self.user.ignore()
 
+    def learned(self) -> tuple[Tensor, ...]:
+        """What makes the logits other than the prior: (near) zero at the start."""
+        functions = (self.user, self.item)
+        return self.pair_weights, *(f.w2 for f in functions), *(f.b2 for f in functions)
+
     def forward(
         self,
         user_logits: Float[Tensor, "B E"],
         item_logits: Float[Tensor, "#B C E"],
         cues: Float[Tensor, "B C M"],
-        *,
-        dense: bool = False,
     ) -> Routing:
-        """The decision for every pair; `dense` keeps all experts (the first stage)."""
+        """The decision for every pair."""
         logits = user_logits[:, None] + item_logits + cues @ self.pair_weights.T
         probabilities = torch.softmax(logits, dim=-1)
         gates = probabilities
-        if not dense and self.top_k < logits.shape[-1]:
+        if self.top_k < logits.shape[-1]:
             kept = torch.zeros_like(probabilities).scatter(-1, logits.topk(self.top_k, dim=-1).indices, 1.0)
             gates = probabilities * kept
             gates = gates / gates.sum(dim=-1, keepdim=True)

@@ -12,14 +12,19 @@ import torch
 from torch import Tensor
 
 from training.fit.loop import Phase
+from training.fit.losses import lambda_rank
 from training.fit.run import Run
 from training.models.magnet.candidates import CandidateTable
 from training.models.magnet.config import RouterConfig
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.router import Routing, RoutingStatistics, statistics
 from training.models.magnet.scored import Evidence, Mixture
-from training.models.magnet.table_scores import NEVER, TableScores
+from training.models.magnet.table_scores import TableScores
 
+SHARPNESS_RATE = 0.03
+"""Step size of the scale that scores are compared on, which has to be found before anything else can be."""
+DEPTH = 40
+"""Ranks that count in the loss: two pages."""
 SLOWEST = 0.05
 """Step sizes fall linearly to this share: the last steps average out the noise of small batches."""
 
@@ -27,15 +32,15 @@ SLOWEST = 0.05
 class _Fitted(torch.nn.Module):
     """What a checkpoint of this phase holds."""
 
-    def __init__(self, mixture: Mixture, schedule: EntropySchedule) -> None:
+    def __init__(self, mixture: Mixture, schedule: EntropySchedule, spread: float) -> None:
         super().__init__()
         self.mixture, self.schedule = mixture, schedule
-        # scores are compared by a softmax whose temperature is fitted too; it does not change any ranking
-        self.log_sharpness = torch.nn.Parameter(torch.tensor(math.log(5.0)))
+        # how clear a preference a difference of scores is: at first one of candidates' spread; it changes no ranking
+        self.log_sharpness = torch.nn.Parameter(torch.tensor(-math.log(spread)))
 
 
 class RouterPhase(Phase[_Fitted]):
-    """Cross-entropy of each held-out positive among its user's hard candidates, under the entropy schedule."""
+    """Held-out positives are ranked among their users' hard candidates, under the entropy schedule."""
 
     def __init__(
         self,
@@ -50,28 +55,24 @@ class RouterPhase(Phase[_Fitted]):
         run: Run,
     ) -> None:
         self.name, self.config, self.run = name, config, run
+        self.average = config.average
         self.mixture, self.schedule = mixture, schedule
-        self.module = _Fitted(mixture, schedule)
+        self.fitting = TableScores(evidence, mixture, fitted_on)
+        self.selecting = TableScores(evidence, mixture, selected_on)
+        self.module = _Fitted(mixture, schedule, self.fitting.spread())
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": list(mixture.router.parameters()), "weight_decay": config.weight_decay},
-                {
-                    "params": list(mixture.experts.parameters()),
-                    "weight_decay": config.weight_decay,
-                    "lr": config.expert_learning_rate,
-                },
-                {"params": [self.module.log_sharpness], "weight_decay": 0.0},
+                {"params": list(mixture.parameters()), "weight_decay": config.weight_decay},
+                {"params": [self.module.log_sharpness], "weight_decay": 0.0, "lr": SHARPNESS_RATE},
             ],
             lr=config.learning_rate,
         )
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
-        self.fitting = TableScores(evidence, mixture, fitted_on)
-        self.selecting = TableScores(evidence, mixture, selected_on)
 
     def selectable(self, step: int) -> bool:
-        """Only states of the fully ramped second stage may be chosen: those before route densely."""
+        """Only states of the fully ramped second stage may be chosen: before, experts have not specialised."""
         return self.schedule.ramped
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -79,13 +80,11 @@ class RouterPhase(Phase[_Fitted]):
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * max(1 - step / self.config.steps, SLOWEST)
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
-        scores, routing = self.fitting.routed(rows, dense=not self.schedule.ramped)
+        scores, routing = self.fitting.routed(rows)
         logits = scores * self.module.log_sharpness.exp()
-        positive = self.fitting.table.positive[rows]
-        # each positive against the candidates that are none
-        others = torch.logsumexp(logits.masked_fill(positive, NEVER), dim=1, keepdim=True)
-        each = torch.logaddexp(logits, others) - logits
-        ranking = each[positive].mean()
+        table = self.fitting.table
+        relevant = torch.from_numpy(table.held_out)[rows]
+        ranking = lambda_rank(logits, table.positive[rows], table.unseen[rows], relevant, depth=DEPTH)
         observed = statistics(routing.probabilities)
         was_second = self.schedule.second_stage
         self.schedule.observe(observed)

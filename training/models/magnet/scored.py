@@ -5,8 +5,10 @@ Axes: `n` users of a block, `C` candidates, `I` items, `E` experts, `M` modaliti
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from model_store.scoring.base import CANDIDATE_LEVEL
+from model_store.scoring.base import CANDIDATE_LEVEL, entry_amounts
 from training.models.item_item import ItemItem
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.frozen import FrozenBase, PartMoments, part_moments, residual_maps
@@ -25,6 +27,8 @@ F32 = NDArray[np.float32]
 TINY = 1e-30
 LEFT_OUT = -60.0
 """Logit of what is left out: `exp` of it is below the precision of any score, and fast, unlike `exp(-inf)`."""
+TILE_USERS, TILE_ITEMS = 128, 256
+"""Pairs whose score is made in one go: what nine experts say of them fits a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,33 @@ class Evidence:
     routed: bool  # whether experts read the item-item evidence with their streams
     user_features: F32  # (U, 1 + 2M)
     item_features: F32  # (I, G)
+    exposure: float = 0.0  # x: how much item-item evidence items without interactions stand with
+
+    @property
+    def new(self) -> NDArray[np.bool_]:
+        """(I,) items without interactions."""
+        none: NDArray[np.bool_] = self.degree == 0
+        return none
+
+    def entry(self, user_rows: NDArray[np.int64], item_item: F32) -> F32:
+        """(n, M): of the term (n, M, I) of these users, what takes an item into each one's list."""
+        listed = item_item.any(axis=1) & (self.interactions[user_rows].toarray() == 0)
+        return np.array([entry_amounts(of[:, kept].T) for of, kept in zip(item_item, listed, strict=True)], np.float32)
 
     def item_item_scores(self, user_rows: NDArray[np.int64]) -> F32:
-        """(n, I, M) the term for these users, by modality."""
-        scores = np.zeros((len(user_rows), *self.present.shape), np.float32)
-        for column, share in self.item_item_shares.items():
-            scores[:, :, column] = (self.interactions[user_rows] @ share).toarray()
-        return scores
+        """(n, M, I) the term for these users, by modality."""
+        n_items, n_modalities = self.present.shape
+        if not self.item_item_shares:
+            return np.zeros((len(user_rows), n_modalities, n_items), np.float32)
+        scores: F32 = (self.interactions[user_rows] @ self._side_by_side).toarray()
+        return scores.reshape(len(user_rows), n_modalities, n_items)
+
+    @cached_property
+    def _side_by_side(self) -> sparse.csr_array:
+        """(I, M · I) the shares of all modalities, so that one product gives them all."""
+        nothing = sparse.csr_array((len(self.present),) * 2, dtype=np.float32)
+        shares = [self.item_item_shares.get(column, nothing) for column in range(self.present.shape[1])]
+        return sparse.csr_array(sparse.hstack(shares, format="csr"))
 
     def weighted(self, factor: float) -> Evidence:
         """The same with the item-item term's weight multiplied."""
@@ -63,7 +87,7 @@ class Evidence:
 
     def static_scores(self, user_rows: NDArray[np.int64]) -> F32:
         """(n, I) the base without a mixture, plus the item-item term: the static control, and what candidates are."""
-        scores: F32 = self.users[user_rows] @ self.base.candidates.T + self.item_item_scores(user_rows).sum(axis=2)
+        scores: F32 = self.users[user_rows] @ self.base.candidates.T + self.item_item_scores(user_rows).sum(axis=1)
         return scores
 
 
@@ -100,15 +124,16 @@ def gather_evidence(
 
 
 def typical_evidence(item_item: F32) -> F32:
-    """(n, M): the item-item evidence (n, I, M) of each user's typical candidate.
+    """(n, M): the item-item evidence (n, M, I) of each user's typical candidate.
 
     As for the parts: the expected item given a total `CANDIDATE_LEVEL` standard deviations above the catalogue's mean.
     """
-    mean = item_item.mean(axis=1)
-    total = item_item.sum(axis=2)
+    n_items = item_item.shape[2]
+    total = item_item.sum(axis=1)
     above = total - total.mean(axis=1, keepdims=True)
-    together = np.einsum("nim,ni->nm", item_item, above) / item_item.shape[1]
-    level: F32 = mean + CANDIDATE_LEVEL * together / np.sqrt(np.square(above).mean(axis=1) + 1e-12)[:, None]
+    together = (item_item @ above[:, :, None])[:, :, 0] / n_items
+    spread = np.sqrt(np.einsum("ni,ni->n", above, above) / n_items + 1e-12)
+    level: F32 = item_item.mean(axis=2) + CANDIDATE_LEVEL * together / spread[:, None]
     return level
 
 
@@ -118,6 +143,18 @@ class Mixture(torch.nn.Module):
     def __init__(self, experts: StructuredExperts, router: PairRouter) -> None:
         super().__init__()
         self.experts, self.router = experts, router
+
+    @torch.no_grad()
+    def departed(self, share: float) -> Mixture:
+        """A copy that departs from its start, which scores like the plain sum, by a share of what was learned.
+
+        All that is scaled starts at zero (gates: the logits beside the dominant experts' head start; experts: mixes,
+        gains, the residuals' item side), so 0 is the start and 1 what was learned.
+        """
+        copied = copy.deepcopy(self)
+        for learned in (*copied.experts.learned(), *copied.router.learned()):
+            learned.mul_(share)
+        return copied
 
 
 @dataclass(frozen=True)
@@ -151,15 +188,18 @@ class Reader:
     def typical(self, users: Tensor) -> Tensor:
         """(n, M, D): the parts of each user's typical candidate."""
         direction = torch.einsum("mde,ne->nmd", self._with_total, users)
-        variance = torch.einsum("nmd,nd->n", direction, users)
-        return self._mean + CANDIDATE_LEVEL * direction / torch.sqrt(variance + 1e-12)[:, None, None]
+        return self._mean + CANDIDATE_LEVEL * direction / self.total_spread(users)[:, None, None]
+
+    def total_spread(self, users: Tensor) -> Tensor:
+        """(n,): standard deviation of the parts' total score over the catalogue."""
+        return torch.sqrt(torch.einsum("nd,mde,ne->n", users, self._with_total, users) + 1e-12)
 
     def spread(self, users: Tensor) -> Tensor:
         """(n, M): standard deviation of each part's score over the catalogue."""
         return torch.sqrt(torch.einsum("nd,mde,ne->nm", users, self._covariance, users) + 1e-12)
 
     def read(self, users: Tensor, item_item: F32, items: Tensor) -> Reading:
-        """Pairs of `users` (n, D), whose item-item evidence is `item_item` (n, I, M), with their `items` (n, C)."""
+        """Pairs of `users` (n, D), whose item-item evidence is `item_item` (n, M, I), with their `items` (n, C)."""
         typical = self.typical(users)
         level = torch.einsum("nmd,nd->nm", typical, users)
         predictors = torch.einsum("rmde,ne->nrmd", self.maps, users)
@@ -167,7 +207,8 @@ class Reader:
         own = self.parts[items]
         part_scores = torch.einsum("ncmd,nd->ncm", own, users) - level[:, None]
         predicted = torch.einsum("ncrd,nrmd->ncrm", own, predictors)
-        evidence = torch.from_numpy(item_item).gather(1, items[:, :, None].expand(-1, -1, item_item.shape[2]))
+        everywhere = torch.from_numpy(item_item)
+        evidence = everywhere.gather(2, items[:, None].expand(-1, everywhere.shape[1], -1)).transpose(1, 2)
         evidence_level = torch.from_numpy(typical_evidence(item_item))
         return Reading(
             part_scores,
@@ -180,32 +221,30 @@ class Reader:
 
 
 class MagnetScorer:
-    """Exact scores of every item, in blocks of users that fit the processor's cache.
+    """Exact scores of every item, in tiles of users and items that fit the processor's cache.
 
     The same as `Reader`, experts and router say pair by pair (a test holds them together), but with experts first, so
-    that every step is a matrix product or a sweep over contiguous rows.
+    that every step is a matrix product or a sweep over contiguous rows. Experts and router are read once: no training
+    may follow.
     """
 
-    def __init__(self, evidence: Evidence, mixture: Mixture, *, block: int = 16) -> None:
-        self.evidence, self.mixture, self.block = evidence, mixture, block
+    def __init__(self, evidence: Evidence, mixture: Mixture) -> None:
+        self.evidence, self.mixture = evidence, mixture
+
+    @cached_property
+    def _items(self) -> _Items:
+        return _Items(self.evidence, self.mixture)
 
     @torch.no_grad()
     def score_block(self, user_rows: NDArray[np.int64]) -> F32:
         """(n, I) full scores, all terms."""
         self.mixture.eval()
-        evidence, experts, router = self.evidence, self.mixture.experts, self.mixture.router
-        items = _Items(evidence, self.mixture)
-        user_logits = router.user(torch.from_numpy(evidence.user_features))
-        scored = np.zeros((len(user_rows), len(evidence.present)), np.float32)
-        for start in range(0, len(user_rows), self.block):
-            rows = user_rows[start : start + self.block]
-            users = torch.from_numpy(evidence.users[rows])
-            item_item = evidence.item_item_scores(rows)
-            scores, cues, outset = items.read(users, item_item)
-            scores.baddbmm_(experts.user_residuals(users).transpose(0, 1), items.residuals)
-            logits = torch.einsum("em,mni->eni", router.pair_weights, cues)
-            logits += user_logits[torch.from_numpy(rows)].T[:, :, None] + items.logits[:, None]
-            scored[start : start + self.block] = _mixed(scores, logits, router.top_k) + outset
+        scored = np.empty((len(user_rows), len(self.evidence.present)), np.float32)
+        for start in range(0, len(user_rows), TILE_USERS):
+            users = _Users(self.evidence, self.mixture, self._items, user_rows[start : start + TILE_USERS])
+            for first in range(0, scored.shape[1], TILE_ITEMS):
+                tile = slice(first, first + TILE_ITEMS)
+                scored[start : start + TILE_USERS, tile] = users.scores(tile)
         return scored
 
 
@@ -213,49 +252,81 @@ class _Items:
     """What scoring reads of the catalogue, laid out for matrix products."""
 
     def __init__(self, evidence: Evidence, mixture: Mixture) -> None:
-        self._reader, self._experts = Reader(evidence), mixture.experts
-        self._parts = self._reader.parts.transpose(0, 1).contiguous()  # (M, I, D)
-        self._present = self._reader.present.T[:, None].float()  # (M, 1, I)
-        self._routed = evidence.routed
-        self.residuals = mixture.experts.item_residuals(self._reader.parts).permute(1, 2, 0).contiguous()  # (E, W, I)
-        self.logits = mixture.router.item(torch.from_numpy(evidence.item_features)).T  # (E, I)
+        self.reader = Reader(evidence)
+        self.parts = self.reader.parts.permute(1, 2, 0).contiguous()  # (M, D, I)
+        self.present = self.reader.present.T[:, None].float()  # (M, 1, I)
+        self.new = torch.from_numpy(np.flatnonzero(evidence.new))
+        self.residuals = mixture.experts.item_residuals(self.reader.parts).permute(1, 2, 0).contiguous()  # (E, W, I)
+        self.logits = mixture.router.item(torch.from_numpy(evidence.item_features)).T[:, None]  # (E, 1, I)
 
-    def read(self, users: Tensor, item_item: F32) -> tuple[Tensor, Tensor, Tensor]:
-        """The experts' linear scores (E, n, I), the router's cues (M, n, I), and what all start from (n, I)."""
-        experts, typical = self._experts, self._reader.typical(users).transpose(0, 1)  # (M, n, D)
-        level = torch.einsum("mnd,nd->mn", typical, users)
-        above = users @ self._parts.transpose(1, 2) - level[:, :, None]
-        cues = torch.tanh(above / (3 * self._reader.spread(users).T[:, :, None])) * self._present
-        evidence = torch.from_numpy(np.ascontiguousarray(item_item.transpose(2, 0, 1)))
-        outset = level.sum(dim=0)[:, None]
-        if self._routed:
-            evidence_level = torch.from_numpy(typical_evidence(item_item)).T
-            above += evidence - evidence_level[:, :, None]
-            outset = outset + evidence_level.sum(dim=0)[:, None]
-        else:
-            outset = outset + evidence.sum(dim=0)
-        scores = torch.einsum("em,mni->eni", experts.gain[:, None] * experts.mix, above)
+
+class _Users:
+    """What scoring reads of a few users."""
+
+    def __init__(self, evidence: Evidence, mixture: Mixture, items: _Items, rows: NDArray[np.int64]) -> None:
+        experts, reader = mixture.experts, items.reader
+        self._items, self._router = items, mixture.router
+        self._vectors = users = torch.from_numpy(evidence.users[rows])
+        self._logits = mixture.router.user(torch.from_numpy(evidence.user_features[rows])).T[:, :, None]  # (E, n, 1)
+        self._residuals = experts.user_residuals(users).transpose(0, 1).contiguous()  # (E, n, W)
+        typical = reader.typical(users).transpose(0, 1)  # (M, n, D)
+        self._level = torch.einsum("mnd,nd->mn", typical, users)[:, :, None]
+        self._three_spreads = 3 * reader.spread(users).T[:, :, None]
+        self._mix = experts.weights
+        self._removed = []
         for expert, removed in enumerate(experts.removes.tolist()):
-            if removed >= 0:
-                predictor = torch.einsum("m,mde,ne->nd", experts.mix[expert], self._reader.maps[removed], users)
-                said = predictor @ self._parts[removed].T - (predictor * typical[removed]).sum(dim=1)[:, None]
-                scores[expert] -= experts.gain[expert] * said
-        return scores, cues, outset
+            if removed >= 0:  # what the experts that remove a modality take off: (n, D) and its level (n, 1)
+                said = torch.einsum("m,mde,ne->nd", self._mix[expert], reader.maps[removed], users)
+                self._removed.append((expert, removed, said, (said * typical[removed]).sum(dim=1, keepdim=True)))
+        item_item = evidence.item_item_scores(rows)
+        self._item_item = torch.from_numpy(item_item).transpose(0, 1)  # (M, n, I)
+        self._routed = evidence.routed
+        self._outset = self._level.sum(dim=0)
+        if self._routed:
+            self._evidence_level = torch.from_numpy(typical_evidence(item_item)).T[:, :, None]
+            self._outset = self._outset + self._evidence_level.sum(dim=0)
+        if evidence.exposure and len(items.new):
+            entry = torch.from_numpy(evidence.exposure * evidence.entry(rows, item_item)).float()
+            rise = CANDIDATE_LEVEL * reader.total_spread(users)[:, None]
+            reach = 1 + (users @ items.parts[:, :, items.new].sum(dim=0) - self._level.sum(dim=0)) / rise
+            self._item_item[:, :, items.new] += entry.T[:, :, None] * reach
+
+    def scores(self, tile: slice) -> Tensor:
+        """(n, C) of the items in `tile`."""
+        items, n_modalities = self._items, len(self._level)
+        above = (self._vectors @ items.parts[:, :, tile]).sub_(self._level)  # (M, n, C)
+        cues = torch.div(above, self._three_spreads).tanh_().mul_(items.present[:, :, tile])
+        outset = self._outset
+        if self._routed:
+            above.add_(self._item_item[:, :, tile]).sub_(self._evidence_level)
+        else:
+            outset = outset + self._item_item[:, :, tile].sum(dim=0)
+        scores = (self._mix @ above.view(n_modalities, -1)).view(-1, *above.shape[1:])  # (E, n, C)
+        for expert, removed, said, level in self._removed:
+            scores[expert].addmm_(said, items.parts[removed, :, tile], alpha=-1).add_(level)
+        scores.baddbmm_(self._residuals, items.residuals[:, :, tile])
+        logits = (self._router.pair_weights @ cues.view(n_modalities, -1)).view_as(scores)
+        logits.add_(self._logits).add_(items.logits[:, :, tile])
+        return _mixed(scores, logits, self._router.top_k).add_(outset)
 
 
 def _mixed(scores: Tensor, logits: Tensor, top_k: int) -> Tensor:
-    """(n, I): the mean of the scores (E, n, I) of the `top_k` experts, weighted by the softmax of their logits.
+    """(n, C): the mean of the scores (E, n, C) of the `top_k` experts, weighted by the softmax of their logits.
 
-    Minima, maxima and thresholds instead of sorting and masks: only those run at the speed of memory.
+    Minima, maxima and thresholds instead of sorting and masks: only those run at the speed of memory. Overwrites both.
     """
-    highest = [torch.full_like(logits[0], -torch.inf)] * (top_k + 1)
+    highest: list[Tensor] = []  # the `top_k` highest logits and the next, in order
     for passed in logits:
         for place, best in enumerate(highest):
-            highest[place], passed = torch.maximum(best, passed), torch.minimum(best, passed)
-    first, least, next_best = highest[0], highest[top_k - 1], highest[top_k]
-    if bool((least == next_best).any()):  # of equal logits the first count
+            highest[place] = torch.maximum(best, passed)
+            if place < top_k:
+                passed = torch.minimum(best, passed)
+        if len(highest) <= top_k:
+            highest.append(passed)
+    first, least = highest[0], highest[top_k - 1]
+    if top_k < len(highest) and bool((least == highest[top_k]).any()):  # of equal logits the first count
         order = logits.argsort(dim=0, descending=True, stable=True)
         weights = torch.zeros_like(logits).scatter_(0, order[:top_k], 1.0).mul_((logits - first).exp_())
     else:
         weights = torch.threshold_(logits - least, -TINY, LEFT_OUT).add_(least - first).exp_()
-    return (weights * scores).sum(dim=0).div_(weights.sum(dim=0))
+    return scores.mul_(weights).sum(dim=0).div_(weights.sum(dim=0))

@@ -52,6 +52,7 @@ class ItemEncoder(nn.Module):
     """A new item's rows from its content and its warm neighbours."""
 
     neighbours: Tensor  # (2, D): history side, candidate side
+    common: Tensor  # (D,)
 
     def __init__(
         self,
@@ -63,11 +64,12 @@ class ItemEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.names = list(form.projections)
-        self.members, self.experts, self.router = members, experts, router
+        self.members, self.length, self.experts, self.router = members, form.length, experts, router
         for name in self.names:
             self.register_buffer(f"candidate_{name}", torch.from_numpy(form.projections[name]))
             self.register_buffer(f"history_{name}", torch.from_numpy(form.history_projections[name] / history_scale))
         self.register_buffer("neighbours", torch.from_numpy(form.neighbours))
+        self.register_buffer("common", torch.from_numpy(form.common))
 
     def forward(
         self,
@@ -80,7 +82,7 @@ class ItemEncoder(nn.Module):
         """Parts, history row, residual expert vectors and router logits."""
         weights = neighbour_weights[:, :, None]
         inferred = (weights[:, :, :, None] * neighbour_parts).sum(dim=1) * self.members**0.5 * self.neighbours[1]
-        own = [torch.zeros_like(inferred[:, 0])]
+        own = [self.common.expand_as(inferred[:, 0])]
         history = self.neighbours[0] * (weights * neighbour_history).sum(dim=1)
         for column, (name, given) in enumerate(zip(self.names, features, strict=True), start=1):
             rows = given * present[:, column : column + 1].to(given.dtype)
@@ -92,7 +94,7 @@ class ItemEncoder(nn.Module):
             total.reshape(-1, self.members, total.shape[1] // self.members).norm(dim=2).clamp_min(EPSILON)
             * self.members**0.5
         )
-        parts = parts / blocks.repeat_interleave(total.shape[1] // self.members, dim=1)[:, None]
+        parts = parts * (self.length / blocks.repeat_interleave(total.shape[1] // self.members, dim=1))[:, None]
         logits: Tensor = self.router(_new_features(parts))
         return parts, history, self.experts.item_residuals(parts), logits
 
@@ -111,7 +113,7 @@ def _new_features(parts: Tensor) -> Tensor:
     pairs = list(combinations(range(parts.shape[1]), 2))
     agreement = [(units[:, a] * units[:, b]).sum(dim=1, keepdim=True) for a, b in pairs]
     zero = torch.zeros_like(norms[:, :1])
-    return torch.cat([zero, zero, zero + 1, norms, *agreement], dim=1)
+    return torch.cat([zero, zero, norms, *agreement], dim=1)
 
 
 def to_onnx(

@@ -5,7 +5,8 @@ Axes: `n` users, `C` candidates, `M` modalities.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -20,72 +21,100 @@ _AT_ONCE = 512
 
 
 class TableScores:
-    """Scores the rows of one table, with gradients where they are wanted; `weight` multiplies the item-item term's."""
+    """Scores the rows of one table, with gradients where they are wanted."""
 
-    def __init__(self, evidence: Evidence, mixture: Mixture, table: CandidateTable, weight: float = 1.0) -> None:
-        self.mixture, self.table, self.weight = mixture, table, weight
+    def __init__(self, evidence: Evidence, mixture: Mixture, table: CandidateTable) -> None:
+        self.mixture, self.table = mixture, table
         self._routed = evidence.routed
         self._parts = torch.from_numpy(evidence.base.parts)
         self._users = torch.from_numpy(evidence.users)
         self._user_features = torch.from_numpy(evidence.user_features)
         self._item_features = torch.from_numpy(evidence.item_features)
 
-    def routed(self, rows: Int[Tensor, " n"], *, dense: bool = False) -> tuple[Float[Tensor, "n C"], Routing]:
+    def routed(self, rows: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n C"], Routing]:
         """The mixture's scores, and how it routed; seen items score `NEVER`."""
-        table, experts, router = self.table, self.mixture.experts, self.mixture.router
-        user_rows, items = torch.from_numpy(table.user_rows)[rows], table.items[rows]
-        read, level = table.reading.part_scores[rows], table.reading.level[rows]
-        evidence, evidence_level = self._evidence(rows)
-        if self._routed:
-            read, level = read + evidence, level + evidence_level
-        else:
-            level = level + evidence.sum(dim=-1) + evidence_level
-        scores = experts(
-            read,
-            table.reading.predicted[rows],
-            experts.user_residuals(self._users[user_rows]),
-            experts.item_residuals(self._parts)[items],
-        )
-        routing: Routing = router(
-            router.user(self._user_features[user_rows]),
-            router.item(self._item_features)[items],
-            table.reading.cues[rows],
-            dense=dense,
-        )
-        total = (routing.gates * scores).sum(dim=-1) + level
-        return total.masked_fill(~table.unseen[rows], NEVER), routing
+        without, more, routing = self._mixed(rows)
+        return (without + more).masked_fill(~self.table.unseen[rows], NEVER), routing
 
     def static(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n C"]:
         """The scores without a mixture: the sum of what there is to read."""
-        reading, (evidence, level) = self.table.reading, self._evidence(rows)
-        total = (reading.part_scores[rows] + evidence).sum(dim=-1) + reading.level[rows] + level
+        reading = self.table.reading
+        read = reading.part_scores[rows] + reading.evidence[rows]
+        total = read.sum(dim=-1) + reading.level[rows] + reading.evidence_level[rows]
         return total.masked_fill(~self.table.unseen[rows], NEVER)
 
-    def _evidence(self, rows: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n C M"], Float[Tensor, "n 1"]]:
-        reading = self.table.reading
-        return self.weight * reading.evidence[rows], self.weight * reading.evidence_level[rows]
+    @torch.no_grad()
+    def spread(self) -> float:
+        """The standard deviation of a user's candidates' scores without a mixture, on average over users."""
+        found = []
+        for rows in _blocks(len(self.table.user_rows)):
+            scores, unseen = self.static(rows), self.table.unseen[rows]
+            count = unseen.sum(dim=1, keepdim=True).clamp_min(1)
+            mean = torch.where(unseen, scores, 0.0).sum(dim=1, keepdim=True) / count
+            squares = torch.where(unseen, scores - mean, 0.0).square().sum(dim=1, keepdim=True) / count
+            found.append(squares.sqrt())
+        return max(float(torch.cat(found).mean()), 1e-6) if found else 1.0
 
     @torch.no_grad()
+    def by_weight(self) -> ScoresByWeight:
+        """All scores for any weight of the item-item term: the router does not read it, experts are linear in it."""
+        blocks = [self._mixed(rows)[:2] for rows in _blocks(len(self.table.user_rows))]
+        without, more = (torch.cat(column) for column in zip(*blocks, strict=True))
+        return ScoresByWeight(without.masked_fill(~self.table.unseen, NEVER), more, self.table)
+
+    def _mixed(self, rows: Tensor) -> tuple[Tensor, Tensor, Routing]:
+        """(n, C) twice: the mixture without item-item evidence, and what that adds; and the routing of both."""
+        table, reading, experts, router = self.table, self.table.reading, self.mixture.experts, self.mixture.router
+        user_rows, items = torch.from_numpy(table.user_rows)[rows], table.items[rows]
+        routing: Routing = router(
+            router.user(self._user_features[user_rows]),
+            router.item(self._item_features)[items],
+            reading.cues[rows],
+        )
+        scores = experts(
+            reading.part_scores[rows],
+            reading.predicted[rows],
+            experts.user_residuals(self._users[user_rows]),
+            experts.item_residuals(self._parts)[items],
+        )
+        without = (routing.gates * scores).sum(dim=-1) + reading.level[rows]
+        evidence = reading.evidence[rows]
+        read = (routing.gates @ experts.weights * evidence) if self._routed else evidence
+        return without, read.sum(dim=-1) + reading.evidence_level[rows], routing
+
     def quality(self) -> dict[str, float]:
         """Recall and NDCG at 20 among the candidates; positives out of reach count as missed."""
-        return self._quality(lambda rows: self.routed(rows)[0])
+        return self.by_weight().quality(1.0)
 
     @torch.no_grad()
     def static_quality(self) -> dict[str, float]:
         """The same of the scores without a mixture: the control."""
-        return self._quality(self.static)
+        scores = [self.static(rows) for rows in _blocks(len(self.table.user_rows))]
+        return _quality(torch.cat(scores), self.table)
 
-    def _quality(self, scores_of: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        table = self.table
-        recall, ndcg = [], []
-        discount = 1 / torch.log2(torch.arange(2.0, 22.0))
-        for start in range(0, len(table.user_rows), _AT_ONCE):
-            rows = torch.arange(start, min(start + _AT_ONCE, len(table.user_rows)))
-            scores = scores_of(rows)
-            top = scores.topk(min(20, scores.shape[1]), dim=1).indices
-            hits = table.positive[rows].gather(1, top).float()
-            held_out = torch.from_numpy(table.held_out)[rows]
-            recall.append(hits.sum(dim=1) / held_out)
-            ideal = torch.cumsum(discount, 0)[held_out.clamp_max(20) - 1]
-            ndcg.append((hits * discount[: hits.shape[1]]).sum(dim=1) / ideal)
-        return {"recall@20": float(torch.cat(recall).mean()), "ndcg@20": float(torch.cat(ndcg).mean())}
+
+@dataclass(frozen=True)
+class ScoresByWeight:
+    """`without + weight · more`, for the users of a table."""
+
+    without: Float[Tensor, "n C"]
+    more: Float[Tensor, "n C"]
+    table: CandidateTable
+
+    def quality(self, weight: float) -> dict[str, float]:
+        """Recall and NDCG at 20 with this weight."""
+        return _quality(self.without + weight * self.more, self.table)
+
+
+def _blocks(count: int) -> Iterator[Tensor]:
+    return iter(torch.split(torch.arange(count), _AT_ONCE))
+
+
+def _quality(scores: Float[Tensor, "n C"], table: CandidateTable) -> dict[str, float]:
+    discount = 1 / torch.log2(torch.arange(2.0, 22.0))
+    top = scores.topk(min(20, scores.shape[1]), dim=1).indices
+    hits = table.positive.gather(1, top).float()
+    held_out = torch.from_numpy(table.held_out)
+    ideal = torch.cumsum(discount, 0)[held_out.clamp_max(20) - 1]
+    ndcg = (hits * discount[: hits.shape[1]]).sum(dim=1) / ideal
+    return {"recall@20": float((hits.sum(dim=1) / held_out).mean()), "ndcg@20": float(ndcg.mean())}

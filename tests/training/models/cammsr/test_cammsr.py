@@ -14,7 +14,7 @@ from training.data.splits import split_dataset
 from training.errors import TrainingError
 from training.models.cammsr.config import CammsrConfig
 from training.models.cammsr.recipe import CammsrRecipe, SequencePhase
-from training.models.embedding.recipe import Material
+from training.models.embedding.material import Material
 from training.models.protocol import MissingRequirement
 
 CONFIG = CammsrConfig(embedding_size=4, heads=2, layers=1, history_cap=4, dropout=0.0, batch_size=5)

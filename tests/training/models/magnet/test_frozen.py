@@ -33,7 +33,8 @@ def frozen(seed: int, *, members: int = 1) -> FrozenBase:
 
     parts = drawn(I, M, width)
     parts /= np.linalg.norm(parts.sum(axis=1), axis=1)[:, None, None]
-    form = NewItemForm({"visual": drawn(6, width)}, {"visual": drawn(6, width)}, drawn(2, 1).repeat(width, axis=1))
+    scales = drawn(2, 1).repeat(width, axis=1)
+    form = NewItemForm({"visual": drawn(6, width)}, {"visual": drawn(6, width)}, scales, drawn(width))
     return FrozenBase(parts, drawn(I, width) * 7, members, form)
 
 
@@ -75,6 +76,8 @@ def test_alignment_turns_new_items_with_the_catalogue() -> None:
         table = base.candidates if side == "projections" else base.history
         turned_table = turned.candidates if side == "projections" else turned.history
         np.testing.assert_allclose(after @ turned_table.T, before @ table.T, rtol=1e-3, atol=1e-3)
+    before, after = (one.new_item.common @ one.candidates.T for one in (base, turned))
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("members", [1, 2])

@@ -3,6 +3,7 @@
 Axes: `U` users, `I` items.
 """
 
+import copy
 import os
 import signal
 from pathlib import Path
@@ -20,15 +21,16 @@ from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.loop import Interrupted
 from training.fit.run import Run
+from training.models.blend import best_weight
 from training.models.magnet import recipe
-from training.models.magnet.blend import best_weight
 from training.models.magnet.candidates import candidate_table
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.material import hold_out
-from training.models.magnet.recipe import MagnetRecipe
+from training.models.magnet.recipe import MagnetRecipe, best_departure, mean_quality
 from training.models.magnet.router_phase import RouterPhase
-from training.models.magnet.scored import Evidence
+from training.models.magnet.scored import MagnetScorer, Mixture
+from training.models.magnet.table_scores import TableScores
 from training.models.protocol import capped_histories
 
 
@@ -192,26 +194,75 @@ def test_the_served_model_has_seen_everything_and_the_measured_one_has_not(three
     seen = three.interactions.train.nnz
     assert three.fitted.evidence.interactions.nnz == three.split.train.nnz < seen
     assert three.refitted.evidence.interactions.nnz == seen
-    phases = {path.stem for path in (three.directory / "checkpoints").iterdir()}
+    phases = {path.stem for path in (three.directory / "checkpoints").glob("*.pt")}
     assert phases == {"held-out-0", "base-0", "router", "refit-0"}
     state = torch.load(three.directory / "checkpoints" / "refit-0.pt", weights_only=True)
     grown = three.fitted.training_facts()["best_steps"][0] * seen / three.split.train.nnz
     assert state["step"] == round(grown)
 
 
-@pytest.mark.parametrize(("beside", "placement"), [(1.0, "beside"), (0.5, "routed")])
-def test_evidence_stands_where_it_ranks_better_with_the_weight_found_there(
-    beside: float, placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("placement", ["routed", "beside"])
+def test_evidence_stands_where_it_is_told_with_the_weight_found_there(
+    placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(evidence: Evidence, *_: object) -> tuple[float, float]:
-        return (2.0, 1e-9) if evidence.routed else (4.0, 1e-9 * (1 + beside))
-
-    monkeypatch.setattr(recipe, "best_factor", judge)
+    judged = {"departure": 1.0, "factor": 4.0, "static": 0.1, "mixture": 0.2}
+    monkeypatch.setattr(recipe, "best_departure", lambda _, mixture, __: (mixture, judged))
     monkeypatch.setattr(recipe, "choose_blend", lambda *_: 3.0)
-    monkeypatch.setattr(recipe, "DEAR", 0.4)
-    fit = fit_magnet(tiny_dataset(), tmp_path)
-    assert fit.fitted.training_facts()["mixture"]["placement"] == placement
-    assert fit.fitted.chosen.blend == (12.0 if placement == "beside" else 6.0)
+    fit = fit_magnet(tiny_dataset(), tmp_path, item_item={"placement": placement})
+    assert fit.fitted.training_facts()["mixture"] == judged
+    assert fit.fitted.chosen.blend == 12.0
     for model in (fit.fitted, fit.refitted):
         assert model.evidence.routed == (placement == "routed")
         assert ("item-item" in {term.name for term in model.terms()}) == (placement == "beside")
+
+
+@pytest.mark.parametrize("placement", ["routed", "beside"])
+def test_a_mixture_that_departs_by_nothing_is_the_plain_sum(placement: str, tmp_path: Path) -> None:
+    fit = fit_magnet(tiny_dataset(), tmp_path, item_item={"placement": placement})
+    evidence, rows = fit.fitted.evidence, np.arange(fit.dataset.n_users)
+    learned = a_learned_mixture(fit)
+    plain = MagnetScorer(evidence, learned.departed(0.0)).score_block(rows)
+    np.testing.assert_allclose(plain, evidence.static_scores(rows), atol=2e-5)
+    whole = MagnetScorer(evidence, learned).score_block(rows)
+    np.testing.assert_array_equal(MagnetScorer(evidence, learned.departed(1.0)).score_block(rows), whole)
+    assert np.abs(whole - plain).max() > 1e-3
+
+
+def test_validation_says_how_far_to_depart_and_with_what_weight(tmp_path: Path) -> None:
+    fit = fit_magnet(tiny_dataset(), tmp_path)
+    evidence, learned = fit.fitted.evidence, a_learned_mixture(fit)
+    rows = np.flatnonzero(np.diff(fit.split.valid.indptr)).astype(np.int64)
+    table = candidate_table(evidence, rows, fit.split.valid, fit.split.train, 20)
+    chosen, judged = best_departure(evidence, learned, table)
+    tried = {
+        share: mean_quality(TableScores(evidence.weighted(judged["factor"]), learned.departed(share), table).quality())
+        for share in recipe.DEPARTURES
+    }
+    assert judged["mixture"] == pytest.approx(tried[judged["departure"]], abs=1e-6)
+    assert judged["mixture"] >= max(tried.values()) - 1e-6
+    assert judged["mixture"] >= judged["static"] - 1e-6, "the plain sum is among what is tried"
+    kept = learned.departed(judged["departure"])
+    torch.testing.assert_close(chosen.router.pair_weights, kept.router.pair_weights)
+    torch.testing.assert_close(chosen.experts.item_map, kept.experts.item_map)
+
+
+def test_items_that_nobody_took_are_no_candidates_to_fit_on(tmp_path: Path) -> None:
+    fit = fit_magnet(tiny_dataset(), tmp_path)
+    among = np.arange(fit.dataset.n_items) % 3 > 0
+    rows = np.flatnonzero(np.diff(fit.split.valid.indptr)).astype(np.int64)
+    table = candidate_table(
+        fit.fitted.evidence, rows, fit.split.valid, fit.split.train, fit.dataset.n_items, among=among
+    )
+    shown = table.items[table.unseen].numpy()
+    assert among[shown].all()
+    assert len(np.unique(shown)) > among.sum() / 2
+
+
+def a_learned_mixture(fit: Fit) -> Mixture:
+    """The fitted one with more learned than a few steps would, so that differences show."""
+    mixture = copy.deepcopy(fit.fitted.mixture)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for value in (*mixture.experts.learned(), *mixture.router.learned()):
+            value.add_(torch.randn(value.shape, generator=generator) * 0.3)
+    return mixture

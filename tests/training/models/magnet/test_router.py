@@ -25,12 +25,12 @@ def router_with(top_k: int) -> PairRouter:
     return router
 
 
-def route(router: PairRouter, *, dense: bool = False) -> Routing:
+def route(router: PairRouter) -> Routing:
     generator = torch.Generator().manual_seed(1)
     users = router.user(torch.randn(B, 5, generator=generator))
     items = router.item(torch.randn(C, 8, generator=generator))
     cues = torch.rand(B, C, M, generator=generator) * 2 - 1
-    routing: Routing = router(users, items[None], cues, dense=dense)
+    routing: Routing = router(users, items[None], cues)
     return routing
 
 
@@ -47,10 +47,6 @@ def test_gates_keep_the_top_k_and_sum_to_one(top_k: int) -> None:
 
 def test_top_k_is_at_most_the_number_of_experts() -> None:
     assert router_with(100).top_k == E
-
-
-def test_dense_routing_keeps_every_expert() -> None:
-    assert bool((route(router_with(2), dense=True).gates > 0).all())
 
 
 def test_what_hardly_varies_is_not_blown_up() -> None:

@@ -14,6 +14,7 @@ from model_store.scoring.pair import PairScorer
 from tests.support.drafts import assert_same_top, draft_of
 from tests.support.tiny_magnet import Fit
 from training.models.magnet import fitted as fitted_module
+from training.models.magnet import scored as scored_module
 
 CASES = [(1, 1), (2, 1), (3, 1), (4, 1), (3, 2)]
 
@@ -46,6 +47,14 @@ def test_scores_are_the_models_to_1e_4_and_so_is_the_top_20(fit: Fit) -> None:
         found = scorer.score_all(scorer.known_user(int(user)))
         np.testing.assert_allclose(found, expected[user], atol=1e-4)
         assert_same_top(found, expected[user], k=20, tolerance=1e-4)
+
+
+def test_tiles_do_not_show_in_the_scores(three: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = np.arange(three.dataset.n_users)
+    whole = three.fitted.score_block(users)
+    monkeypatch.setattr(scored_module, "TILE_USERS", 7)
+    monkeypatch.setattr(scored_module, "TILE_ITEMS", 5)
+    np.testing.assert_allclose(three.fitted.score_block(users), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_scores_over_the_stored_arrays_differ_by_rounding_alone(fit: Fit) -> None:

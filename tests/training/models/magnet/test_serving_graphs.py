@@ -116,9 +116,13 @@ def test_a_new_item_without_neighbours_is_its_content(served: Served) -> None:
     inputs["neighbour_weights"] = np.zeros_like(inputs["neighbour_weights"])
     parts = served.item_encoder.run(["parts"], inputs)[0]
     assert np.isfinite(parts).all()
-    assert not parts[:, 0].any()  # nobody has taken it, and nothing like it
-    has_content = inputs["present"][:, 1:].any(axis=1)
-    np.testing.assert_allclose(np.linalg.norm(parts.sum(axis=1), axis=1)[has_content], 1, rtol=1e-5)
+    form = served.fit.refitted.evidence.base.new_item
+    for part in parts[:, 0]:  # nobody has taken it, and nothing like it: what all items have in common
+        blocks, common = (vector.reshape(2, -1) for vector in (part, form.common))
+        lengths = np.linalg.norm(blocks, axis=1) * np.linalg.norm(common, axis=1)
+        np.testing.assert_allclose((blocks * common).sum(axis=1), lengths, rtol=1e-4)
+        assert lengths.all()
+    np.testing.assert_allclose(np.linalg.norm(parts.sum(axis=1), axis=1), form.length, rtol=1e-5)
 
 
 def test_graphs_say_nothing_of_the_machine_that_made_them(served: Served) -> None:

@@ -1,0 +1,48 @@
+"""The moving average of a module's parameters: smoother than any step, it is validated and kept in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Averages:
+    """Exponential moving averages of all parameters; early steps, which know little, are forgotten faster.
+
+    With a decay of 0 nothing is kept, and the module stays as it is.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._decay, self._module = decay, module
+        self._values = self._latest() if decay else {}
+
+    def _latest(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self._module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the parameters as they are after `step` (from 1) steps."""
+        decay = min(self._decay, step / (step + 9))
+        for name, value in self._module.named_parameters() if self._values else ():
+            self._values[name].lerp_(value, 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module with the averages in place of its parameters."""
+        latest = self._latest() if self._values else {}
+        self._module.load_state_dict(self._values, strict=False)
+        try:
+            yield
+        finally:
+            self._module.load_state_dict(latest, strict=False)
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        return self._values
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """From a checkpoint."""
+        self._values = {name: state[name].clone() for name in self._values}

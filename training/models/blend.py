@@ -1,0 +1,119 @@
+"""The item-item evidence beside any model: its closed form, and the weight that ranks validation best.
+
+Axes: `U` users, `I` items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import sparse
+
+from training.data.dataset import Dataset
+from training.data.splits import Split
+from training.evaluation.metrics import ndcg_at, recall_at
+from training.evaluation.ranking import ScoreBlock, rank_positives
+from training.fit.run import Run
+from training.graph.content import content_knn
+from training.models.closed_form import ClosedFormSettings, fit_closed_form, why_off
+from training.models.closed_form_search import choose
+from training.models.item_item import EvidenceConfig, ItemItem
+
+FIRST_BLEND = 2.0
+"""Where the search for the item-item term's weight starts, for scores that are cosines."""
+MOST_USERS = 20_000
+"""Users that weights and routers are chosen on, where there are more."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What validation chose, for a refit."""
+
+    closed_form: ClosedFormSettings
+    weight: float
+
+
+def content_graphs(dataset: Dataset) -> dict[str, sparse.csr_array]:
+    """The content graph of every modality, as the closed form reads it."""
+    return {name: content_knn(matrix.values, matrix.present) for name, matrix in dataset.features.items()}
+
+
+def choose_closed_form(
+    split: Split, content: Mapping[str, sparse.csr_array], config: EvidenceConfig, run: Run
+) -> ClosedFormSettings | None:
+    """λ and the content prior of the item-item model, by validation; None where the term is off or too large."""
+    if not config.enabled or why_off(split.train.shape[1]):
+        return None
+    with run.bar("closed form", 1) as advance:
+        found = run.kept(
+            "closed-form", lambda: asdict(choose(split.train, split.valid, content, seed=run.seed, device=run.device))
+        )
+        settings = ClosedFormSettings(**found)
+        advance(f"λ {settings.reg:.0f}")
+    return settings
+
+
+def item_item(
+    train: sparse.csr_array,
+    content: Mapping[str, sparse.csr_array],
+    settings: ClosedFormSettings | None,
+    config: EvidenceConfig,
+    run: Run,
+) -> ItemItem | None:
+    """The item-item model of these interactions."""
+    if settings is None:
+        return None
+    return fit_closed_form(train, content, settings, per_row=config.neighbours, device=run.device)
+
+
+def choose_blend(
+    base: ScoreBlock, histories: sparse.csr_array, term: ItemItem | None, split: Split, first: float = FIRST_BLEND
+) -> float:
+    """The weight of the item-item term that ranks validation best beside the base; the search begins at `first`."""
+    if term is None:
+        return 0.0
+    total = term.matrix()
+    rows = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
+    rows = rows[:: max(1, len(rows) // MOST_USERS)]
+    positives = split.valid[rows]
+
+    def quality(weight: float) -> float:
+        ranks = rank_positives(
+            lambda block: base(block) + weight * (histories[block] @ total).toarray(),
+            positives,
+            split.train,
+            rows,
+        )
+        return float((recall_at(20, ranks, positives.indptr) + ndcg_at(20, ranks, positives.indptr)).mean())
+
+    return best_weight(quality, first)
+
+
+def even_weight(base: ScoreBlock, histories: sparse.csr_array, term: ItemItem) -> float:
+    """The weight with which the term varies as much over the catalogue as the base does, for some users.
+
+    Where the base's scores are no cosines, this is what tells their scale.
+    """
+    rows = np.flatnonzero(np.diff(histories.indptr)).astype(np.int64)
+    rows = rows[:: max(1, len(rows) // 256)]
+    spread = (histories[rows] @ term.matrix()).toarray().std(axis=1).mean()
+    return float(base(rows).std(axis=1).mean() / max(float(spread), 1e-12))
+
+
+def best_weight(quality: Callable[[float], float], first: float = FIRST_BLEND) -> float:
+    """The non-negative weight of highest quality, to within √2: doubling or halving from `first`, then between.
+
+    How large the term's values are depends on the data, so no fixed grid would do.
+    """
+    tried = {weight: quality(weight) for weight in (0.0, first)}
+    for factor in (2.0, 0.5):
+        weight, worse = first * factor, 0
+        while worse < 2 and 1e-3 < weight / first < 1e4:
+            tried[weight] = quality(weight)
+            worse = 0 if tried[weight] >= max(tried.values()) else worse + 1
+            weight *= factor
+    best = max(tried, key=tried.__getitem__)
+    tried |= {weight: quality(weight) for weight in (best / 2**0.5, best * 2**0.5) if best}
+    return max(tried, key=tried.__getitem__)
