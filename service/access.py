@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from service.errors import AdminKeyRequired, KeyRequired
-from service.problems import problem_response
 from service.settings import Settings
 
 PROBES = frozenset({"/livez", "/readyz"})
@@ -36,38 +34,16 @@ class Keys:
             _digests(settings.admin_key, settings.admin_key_file),
         )
 
-    def is_known(self, key: str) -> bool:
-        """Whether `key` opens ordinary calls; the admin key does too."""
-        return _among(key, self.ordinary + self.admin)
+    def check(self, path: str, caller: bytes) -> None:
+        """Raises `KeyRequired` or `AdminKeyRequired` where who presented the key of this digest may not call `path`.
 
-    def is_admin(self, key: str) -> bool:
-        """Whether `key` is an admin key."""
-        return _among(key, self.admin)
-
-
-class Access:
-    """Refuses calls without a key where keys are configured, and admin calls without the admin key always."""
-
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
-        self._app = app
-        self._keys = keys
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI interface."""
-        error = self._refusal(scope) if scope["type"] == "http" else None
-        if error is None:
-            await self._app(scope, receive, send)
-        else:
-            context = scope.get("magnet.request")
-            await problem_response(error, context.request_id if context else "-")(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> KeyRequired | AdminKeyRequired | None:
-        key = presented(Headers(scope=scope))
-        if scope["path"].startswith(ADMIN_PREFIX):
-            return None if self._keys.is_admin(key) else AdminKeyRequired("expected the admin key")
-        if not self._keys.ordinary or _is_open(scope["path"]) or self._keys.is_known(key):
-            return None
-        return KeyRequired("expected a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+        Admin calls take the admin key always, all others a key where keys are configured; the admin key opens them too.
+        """
+        if path.startswith(ADMIN_PREFIX):
+            if not _among(caller, self.admin):
+                raise AdminKeyRequired("expected the admin key")
+        elif self.ordinary and not _is_open(path) and not _among(caller, self.ordinary + self.admin):
+            raise KeyRequired("expected a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
 
 
 def _is_open(path: str) -> bool:
@@ -75,10 +51,18 @@ def _is_open(path: str) -> bool:
     return path in PROBES or path == CONSOLE or path.startswith(CONSOLE_PREFIX)
 
 
-def presented(headers: Headers) -> str:
-    """The key that a request carries; empty where it carries none."""
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+def caller_of(scope: Scope) -> bytes:
+    """The digest of the key that a request carries, by which callers are told apart; empty where it carries none."""
+    bearer: bytes | None = None
+    plain = b""
+    for name, value in reversed(scope["headers"]):  # of a repeated header the first counts
+        if name == b"authorization":
+            scheme, _, credentials = value.partition(b" ")
+            bearer = credentials.strip() if scheme.lower() == b"bearer" else None
+        elif name == b"x-api-key":
+            plain = value
+    key = plain if bearer is None else bearer
+    return hashlib.sha256(key).digest() if key else b""
 
 
 def _digests(given: SecretStr | None, file: Path | None) -> tuple[bytes, ...]:
@@ -99,7 +83,6 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def _among(key: str, digests: tuple[bytes, ...]) -> bool:
+def _among(caller: bytes, digests: tuple[bytes, ...]) -> bool:
     """Compares with every digest, found or not, so that the time says nothing about which one it is."""
-    digest = _digest(key)
-    return sum(hmac.compare_digest(digest, known) for known in digests) > 0
+    return sum([hmac.compare_digest(caller, known) for known in digests]) > 0

@@ -16,7 +16,11 @@ from service.state.protocol import NO_EVENTS, KeptEvent, UserEvents
 from service.view import View
 
 NO_ROWS = np.zeros(0, np.int64)
-NO_HISTORY = np.zeros(0, np.int32)
+
+
+def no_history() -> NDArray[np.int32]:
+    """That of somebody without one."""
+    return np.zeros(0, np.int32)
 
 
 class RoutedKey(NamedTuple):
@@ -37,7 +41,7 @@ class Asker:
 
     user_id: str | None
     strategy: str
-    history_rows: NDArray[np.int32]
+    read_history: Callable[[], NDArray[np.int32]]
     """The history that shapes the answers, oldest first."""
     encode: Callable[[], UserState] | None
     seen: NDArray[np.int64]
@@ -55,9 +59,20 @@ class Asker:
     """The row of the snapshot that says all there is to say of this user; None where events say more."""
 
     @cached_property
+    def history_rows(self) -> NDArray[np.int32]:
+        """The history that shapes the answers, oldest first; read when it is first asked for."""
+        return self.read_history()
+
+    @cached_property
     def state(self) -> UserState | None:
         """What the user is scored from, made when it is first asked for: a ranking made ahead needs none."""
         return None if self.encode is None else self.encode()
+
+
+def known_asker(served: ServedSnapshot, user_id: str, user_row: int) -> Asker:
+    """A user of whom there are no events, for an answer that was made ahead: what has been seen is left out of it."""
+    read, encode = partial(served.history, user_row), partial(served.scorer.known_user, user_row)
+    return Asker(user_id, "personalised", read, encode, NO_ROWS, user_row=user_row)
 
 
 def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_version: int | None = None) -> Asker:
@@ -75,25 +90,26 @@ def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_versi
     if not events.events or events.events[0].version > limit:
         if row is None or len(base) == 0:
             exists = row is not None
-            return Asker(user_id, "popular", NO_HISTORY, None, NO_ROWS, version=limit, exists=exists, routed=key)
+            return Asker(user_id, "popular", no_history, None, NO_ROWS, version=limit, exists=exists, routed=key)
         encode = partial(served.scorer.known_user, row)
-        history, seen = _capped(served, base), _rows(base.tolist())
-        return Asker(user_id, "personalised", history, encode, seen, version=limit, routed=key, user_row=row)
+        seen = _rows(base.tolist())
+        known = partial(served.history, row)
+        return Asker(user_id, "personalised", known, encode, seen, version=limit, routed=key, user_row=row)
     wanted, unwanted = _by_item(view, [kept for kept in events.events if kept.version <= limit])
-    known = set(base.tolist())
+    before = set(base.tolist())
     kept_base = [item_row for item_row in base.tolist() if item_row not in unwanted]
-    new = [item_row for item_row in wanted if item_row not in known and item_row < served.n_items]
+    new = [item_row for item_row in wanted if item_row not in before and item_row < served.n_items]
     used = len(new) + len(unwanted)
-    seen, never = _rows([*known, *wanted, *unwanted]), _rows(list(unwanted))
-    history = _capped(served, np.array(kept_base + new, np.int32))
+    seen, never = _rows([*before, *wanted, *unwanted]), _rows(list(unwanted))
+    history = served.capped(np.array(kept_base + new, np.int32))
     if len(history) == 0:
-        return Asker(user_id, "popular", NO_HISTORY, None, seen, never, used, limit, routed=key)
+        return Asker(user_id, "popular", no_history, None, seen, never, used, limit, routed=key)
     if row is not None and not new and len(kept_base) == len(base):
         encode = partial(served.scorer.known_user, row)
     else:
         encode = partial(served.encode_user, history)
     strategy = "personalised" if kept_base else "folded-in"
-    return Asker(user_id, strategy, history, encode, seen, never, used, limit, routed=key)
+    return Asker(user_id, strategy, lambda: history, encode, seen, never, used, limit, routed=key)
 
 
 def session_asker(view: View, item_rows: list[int]) -> Asker:
@@ -101,9 +117,9 @@ def session_asker(view: View, item_rows: list[int]) -> Asker:
     looked_at = list(dict.fromkeys(reversed(item_rows)))[::-1]
     history = np.array([row for row in looked_at if row < view.served.n_items], np.int32)
     if len(history) == 0:
-        return Asker(None, "popular", NO_HISTORY, None, _rows(looked_at))
-    history = _capped(view.served, history)
-    return Asker(None, "session", history, partial(view.served.encode_user, history), _rows(looked_at))
+        return Asker(None, "popular", no_history, None, _rows(looked_at))
+    history = view.served.capped(history)
+    return Asker(None, "session", lambda: history, partial(view.served.encode_user, history), _rows(looked_at))
 
 
 def _by_item(view: View, events: list[KeptEvent]) -> tuple[list[int], set[int]]:
@@ -121,11 +137,6 @@ def _by_item(view: View, events: list[KeptEvent]) -> tuple[list[int], set[int]]:
         else:
             unwanted.add(row)
     return list(wanted), unwanted
-
-
-def _capped(served: ServedSnapshot, history: NDArray[np.int32]) -> NDArray[np.int32]:
-    """As much of a history as the model reads, in memory of its own."""
-    return np.array(history[-served.manifest.history_cap :], np.int32)
 
 
 def _rows(rows: list[int]) -> NDArray[np.int64]:

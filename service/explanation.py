@@ -12,9 +12,9 @@ from model_store.scoring import UserState
 from service.asking import Asker
 from service.candidates import Filters, gather
 from service.popular import single_term_ranking
-from service.ranking import DECIMALS, Ranking, rank
+from service.printed import DECIMALS, TermHead
+from service.ranking import Ranking, rank
 from service.routed import RoutedUsers
-from service.served import TermHead
 from service.view import View
 
 BECAUSE_ITEMS = 10

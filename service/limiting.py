@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.storage import storage_from_string
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from pydantic import SecretStr
+from starlette.types import Scope
 
-from service.access import PROBES, presented
 from service.errors import TooManyRequests
-from service.problems import problem_response
 from service.settings import Settings
 
 log = logging.getLogger("magnet.limiting")
@@ -27,38 +27,90 @@ PAUSE_SECONDS = 5.0
 
 
 class Limiting:
-    """Refuses calls beyond the configured rate with 429 and `Retry-After`. Probes are never refused."""
+    """Refuses calls beyond the rate: of any period as long as the rate's, so many calls pass at most."""
 
-    def __init__(self, app: ASGIApp, rate: str, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, rate: str, settings: Settings) -> None:
         self._rate: RateLimitItem = parse(rate)
-        self._limiter = MovingWindowRateLimiter(_storage(settings))
+        self._counter: Counter = (
+            OwnCounter(self._rate)
+            if settings.redis_url is None
+            else SharedCounter(self._rate, settings.redis_url, settings.redis_prefix)
+        )
+
+    async def check(self, caller: bytes, scope: Scope) -> None:
+        """Count a call of the caller with this key's digest, or from this address. Raises `TooManyRequests`."""
+        # half a digest tells callers apart, and does not tell the key
+        name = caller[:16].hex() if caller else str((scope.get("client") or ("unknown",))[0])
+        wait = await self._counter.wait(name)
+        if wait is not None:
+            raise TooManyRequests(f"expected at most {self._rate}", max(wait, 1.0))
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._counter.close()
+
+
+class Counter(ABC):
+    """What has been called."""
+
+    @abstractmethod
+    async def wait(self, caller: str) -> float | None:
+        """Count a call; seconds to wait where it may not pass, and does not count, None where it may."""
+
+    async def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of connections."""
+
+
+class OwnCounter(Counter):
+    """In this worker's memory: the times of each caller's calls for as long as they count."""
+
+    def __init__(self, rate: RateLimitItem, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._most = rate.amount
+        self._seconds = rate.get_expiry()
+        self._calls: OrderedDict[str, deque[float]] = OrderedDict()
+        """The caller who called last comes last."""
+
+    async def wait(self, caller: str) -> float | None:
+        """See `Counter`."""
+        now = self._clock()
+        since = now - self._seconds
+        calls = self._calls.get(caller)
+        if calls is None:
+            calls = self._calls[caller] = deque()
+        else:
+            self._calls.move_to_end(caller)
+            while calls and calls[0] <= since:
+                calls.popleft()
+            if len(calls) >= self._most:
+                return calls[0] - since
+        calls.append(now)
+        if (oldest := next(iter(self._calls.values())))[-1] <= since and oldest is not calls:
+            self._calls.popitem(last=False)
+        return None
+
+
+class SharedCounter(Counter):
+    """In Redis, for all workers together. While it is unavailable, every call may pass."""
+
+    def __init__(self, rate: RateLimitItem, url: SecretStr, prefix: str) -> None:
+        self._rate = rate
+        storage = storage_from_string(
+            f"async+{url.get_secret_value()}",
+            implementation="redispy",
+            key_prefix=f"{prefix}rate",
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+        )
+        assert isinstance(storage, Storage)
+        self._limiter = MovingWindowRateLimiter(storage)
         self._unavailable_until = 0.0
         self._latest = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI interface."""
-        wait = await self._wait(scope) if scope["type"] == "http" and scope["path"] not in PROBES else None
-        if wait is None:
-            await self._app(scope, receive, send)
-            if scope["type"] == "lifespan":  # which ends with the service
-                await self.close()
-            return
-        context = scope.get("magnet.request")
-        error = TooManyRequests(f"expected at most {self._rate}", wait)
-        await problem_response(error, context.request_id if context else "-")(scope, receive, send)
-
-    async def close(self) -> None:
-        """Let go of the shared counter's connections."""
-        bridge = getattr(self._limiter.storage, "bridge", None)
-        if bridge is not None:
-            await bridge.storage.aclose()
-
-    async def _wait(self, scope: Scope) -> float | None:
-        """Seconds to wait, None where the call may pass. Where the counter is unavailable, it may."""
+    async def wait(self, caller: str) -> float | None:
+        """See `Counter`."""
         if time.monotonic() < self._unavailable_until:
             return None
-        caller = _caller(scope)
         now = time.time()
         try:
             if now < self._latest - CLOCK_STEP_SECONDS:  # else calls of a time to come count until it comes
@@ -71,28 +123,10 @@ class Limiting:
             log.warning("rates are not limited while their counter is unavailable: %s", error)
             self._unavailable_until = time.monotonic() + PAUSE_SECONDS
             return None
-        return max(window.reset_time - now, 1.0)
+        return window.reset_time - now
 
-
-def _storage(settings: Settings) -> Storage:
-    if settings.redis_url is None:
-        storage = storage_from_string("async+memory://")
-    else:
-        url = settings.redis_url.get_secret_value()
-        storage = storage_from_string(
-            f"async+{url}",
-            implementation="redispy",
-            key_prefix=f"{settings.redis_prefix}rate",
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-        )
-    assert isinstance(storage, Storage)
-    return storage
-
-
-def _caller(scope: Scope) -> str:
-    """A name for the caller that does not tell the key."""
-    key = presented(Headers(scope=scope))
-    if key:
-        return hashlib.sha256(key.encode()).hexdigest()[:32]
-    return str((scope.get("client") or ("unknown",))[0])
+    async def close(self) -> None:
+        """See `Counter`."""
+        bridge = getattr(self._limiter.storage, "bridge", None)
+        if bridge is not None:
+            await bridge.storage.aclose()

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.candidates import Filters
-from service.ranking import DECIMALS, MAX_RANKS, Ranking
+from service.printed import DECIMALS
+from service.ranking import MAX_RANKS, Ranking
 from service.view import View
 
 EXPLORED_FROM = 100

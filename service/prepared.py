@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
 from dataclasses import dataclass
 
 from service.recommender import Recommender
@@ -47,6 +47,6 @@ class PreparedAnswers:
         if key is not None:
             self._shelf.put(key, PreparedAnswer(body, recommendation_id), len(body) + OVERHEAD_BYTES)
 
-    def forget(self, user_id: str) -> None:
-        """Take down whatever was prepared for a user."""
-        self._shelf.remove(lambda key, _: isinstance(key, tuple) and key[0] == user_id)
+    async def forget(self, users: Set[str]) -> None:
+        """Take down whatever was prepared for these users."""
+        await self._shelf.remove(lambda key, _: isinstance(key, tuple) and key[0] in users)

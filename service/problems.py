@@ -21,6 +21,11 @@ def problem_response(error: ServiceError, request_id: str) -> Response:
     return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 
+def unexpected(request_id: str) -> Response:
+    """The response where the code failed."""
+    return problem_response(ServiceError("an unexpected error; the log has it under request_id"), request_id)
+
+
 def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
     """Pydantic's findings as one error: every field with what was wrong with it, and what was found (cut short)."""
     found = [
@@ -44,6 +49,10 @@ def install_problems(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
         return problem_response(invalid_request(error.errors()), _request_id(request))
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> Response:
+        return unexpected(_request_id(request))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

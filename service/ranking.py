@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from model_store.scoring import PairScores
 from service.errors import InvalidRequest
-from service.served import ServedSnapshot, TermHead
+from service.printed import DECIMALS, Page
+from service.served import ServedSnapshot
 
-DECIMALS = 6
 MAX_RANKS = 1000
 """No answer reaches deeper than this."""
 Factors = NDArray[np.float64]
@@ -84,7 +84,7 @@ def rank(pairs: PairScores, factors: Factors | None, limit: int) -> Ranking:
     """The best `limit` candidates in order. Gates are as routed: steering acts on amounts, after top-k."""
     contributions = pairs.contributions if factors is None else (pairs.amounts * factors).sum(axis=2)
     contributions = np.round(contributions, DECIMALS) + 0.0  # no negative zeros
-    scores = np.round(contributions.sum(axis=1), DECIMALS)
+    scores = np.round(contributions.sum(axis=1), DECIMALS) + 0.0
     order = np.lexsort((pairs.item_rows, -scores))[:limit]
     amounts = pairs.amounts[order]
     modality_amounts = amounts.sum(axis=1) if factors is None else (amounts * factors).sum(axis=1)
@@ -97,21 +97,19 @@ def rank(pairs: PairScores, factors: Factors | None, limit: int) -> Ranking:
     )
 
 
-def terms_of(ranking: Ranking, position: int, heads: list[TermHead]) -> list[dict[str, object]]:
-    """The non-zero terms of one ranked item, as answers print them; an only term is printed even where it is zero."""
-    contributions = ranking.contributions[position].tolist()
-    weights = ranking.weights[position].tolist()
-    return [
-        {
-            "name": head.name,
-            "role": head.role,
-            "modalities": head.modalities,
-            "weight": round(weight, DECIMALS) if weight == weight else None,
-            "contribution": contribution,
-        }
-        for head, weight, contribution in zip(heads, weights, contributions, strict=True)
-        if contribution or weight > 0 or len(heads) == 1
-    ]
+def page_of(ranking: Ranking) -> Page:
+    """A ranking as it is printed: its non-zero terms; an only term is printed even where it is zero."""
+    present = (ranking.contributions != 0) | (ranking.weights > 0) | (ranking.contributions.shape[1] == 1)
+    items, terms = present.shape
+    numbers, printed = np.empty((items, 1 + 2 * terms)), np.ones((items, 1 + 2 * terms), np.bool_)
+    weighed = present & ~np.isnan(ranking.weights)
+    numbers[:, 0] = ranking.scores
+    numbers[:, 1::2] = ranking.weights
+    numbers[:, 2::2] = ranking.contributions
+    printed[:, 1::2], printed[:, 2::2] = weighed, present
+    chosen = np.packbits(np.concatenate([present, weighed], axis=1), axis=1, bitorder="little")
+    rounded = numbers[printed].round(DECIMALS)
+    return Page(ranking.rows.copy(), chosen, rounded, ranking.modality_amounts.copy())  # a view would keep all of it
 
 
 def _summing_to(amounts: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,4 +117,4 @@ def _summing_to(amounts: NDArray[np.float64], scores: NDArray[np.float64]) -> ND
     rounded = np.round(amounts, DECIMALS)
     largest = np.abs(rounded).argmax(axis=1)
     rounded[np.arange(len(rounded)), largest] += scores - rounded.sum(axis=1)
-    return np.round(rounded, DECIMALS)
+    return np.round(rounded, DECIMALS) + 0.0

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ahead import RANKS, Ahead
-from service.asking import Asker, asker_for, session_asker
+from service.ahead import Ahead
+from service.asking import Asker, asker_for, known_asker, session_asker
 from service.candidates import Filters, gather
 from service.catalogue import Catalogue
 from service.diversity import diversified
 from service.errors import StateUnavailable, UnknownItem, UnknownUser
 from service.explanation import UserProfile, profile, score_pair
+from service.made import RANKS, Made
 from service.pins import Pin
 from service.popular import popular_ranking
-from service.ranking import MAX_RANKS, Factors, Ranking, rank, steering
+from service.printed import Display, Page, TermHead
+from service.ranking import MAX_RANKS, Factors, Ranking, page_of, rank, steering
 from service.routed import RoutedUsers
 from service.schemas.queries import RankingQuery, parse_steer
-from service.served import MIN_DEPTH, Display, ServedSnapshot, TermHead
+from service.served import MIN_DEPTH, ServedSnapshot
 from service.settings import Settings
 from service.state.answers import Answers, KeptAnswer, new_recommendation_id
 from service.state.mirror import Mirror
@@ -31,10 +33,12 @@ from service.telemetry import Metrics
 from service.tracing import Tracing
 from service.trends import PERIOD_SECONDS, SECONDS_PER_DAY, Trends
 from service.view import View
-from service.workbench import Workbench
+from service.workbench import Workbench, turn
 
 HEAD_RANKS = MIN_DEPTH
 """Ranks filled from candidates at the snapshot's depth, and the window that `diversity` reorders."""
+FEW = 64
+"""So many ids are found in no time."""
 TAIL_DEPTH = 4 * MAX_RANKS
 """Candidates behind the ranks beyond the head."""
 
@@ -58,9 +62,13 @@ class Answer:
     view: View
     asker: Asker
     recommendation_id: str
-    page: Ranking
-    ranks: NDArray[np.int64]
+    page: Page
+    ranks: Sequence[int]
     """(K,) the rank of every item of the page, from 1."""
+    displays: list[Display]
+    """(K,) what the page prints of its items."""
+    inferred: list[list[str]]
+    """(K,) per item the modalities whose evidence is inferred."""
     offset: int
     requested: int
     available: int
@@ -70,23 +78,13 @@ class Answer:
     pin: Pin
     exploration: float | None
     degraded: tuple[str, ...]
+    words: bytes | None = None
+    """The items in words, as the wish wants them printed, where that was done ahead."""
 
     @property
     def heads(self) -> list[TermHead]:
         """What the columns of the page's terms are called."""
         return heads_of(self.view.served, self.asker.strategy)
-
-    @cached_property
-    def displays(self) -> list[Display]:
-        """(K,) what the page prints of its items."""
-        return [self.view.display(row) for row in self.page.rows.tolist()]
-
-    @cached_property
-    def inferred(self) -> list[list[str]]:
-        """(K,) per item the modalities whose evidence is inferred."""
-        if self.view.n_items == self.view.served.n_items:
-            return [[]] * len(self.page)
-        return [self.view.inferred(row) for row in self.page.rows.tolist()]
 
     @property
     def complete(self) -> bool:
@@ -130,10 +128,14 @@ class Recommender:
     ) -> Answer:
         """The page of `wish` for this user. An unknown user gets popular items. Raises `InvalidRequest`."""
         events = await self._events_of(user_id) or NO_EVENTS
+        if (ready := self._ready(served, user_id, events, wish, pin)) is not None:
+            return self._kept(ready)
+        await turn()
         now = self._now(served, events.version)
         seen_at = now if pin is None else self._at(now.view, pin)
         work = partial(self._recommend, user_id, events, wish, seen_at, now)
-        return self._kept(await self._workbench.run(_kind(served, wish), work, waits=served.waits))
+        kind = _kind(served, wish, len(events.events))
+        return self._kept(await self._workbench.run(kind, work, waits=served.waits))
 
     async def recommend_session(self, served: ServedSnapshot, item_ids: Sequence[str], wish: RankingQuery) -> Answer:
         """The page of `wish` for somebody who looked at these items, most recent last. Raises `InvalidRequest`."""
@@ -143,23 +145,33 @@ class Recommender:
             rows = [row for item_id in item_ids if (row := moment.view.item_row(item_id)) is not None]
             return self._answer(session_asker(moment.view, rows), wish, moment, seed="\0".join(item_ids))
 
-        return self._kept(await self._workbench.run(_kind(served, wish), work, waits=served.waits))
+        kind = _kind(served, wish, len(item_ids))
+        return self._kept(await self._workbench.run(kind, work, waits=served.waits))
 
-    async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Ranking]:
-        """The newest score of one pair, as a ranking of length 1. Raises `UnknownUser`, `UnknownItem`."""
+    async def explain(self, served: ServedSnapshot, user_id: str, item_id: str) -> tuple[Asker, Page]:
+        """The newest score of one pair, as a page of one item. Raises `UnknownUser`, `UnknownItem`."""
         row = self.item_row(served, item_id)
         asker = await self.known(served, user_id)
         moment = self._now(served, asker.version)
-        if (found := self._ahead.find_pair(moment.view, asker.user_row, row)) is not None:
-            return asker, found
+        if asker.user_row is not None:
+            found = self._ahead.find_pair(moment.view, user_id, row)
+            if found is not None:
+                return asker, found
         work = partial(score_pair, self.routed, moment.view, asker, row, moment.popularity)
-        return asker, await self._workbench.run("explain", work)
+        return asker, page_of(await self._workbench.run("explain", work))
 
-    def first_ranks(self, view: View, user_row: int) -> Ranking:
+    def first_ranks(self, view: View, user_id: str) -> Made | None:
         """The head of a known user of whom there are no events, asked for without any wish: what is made ahead."""
-        asker, wish = asker_for(view, view.served.snapshot.user_id(user_row)), RankingQuery(k=RANKS)
+        if self._mirror.is_forgotten(user_id):
+            return None
+        asker, wish = asker_for(view, user_id), RankingQuery(k=RANKS)
         filters = Filters(_blocked(view, asker, wish, view.left_out()))
-        return self._ranked(view, asker, filters, None, wish)[0]
+        ranking, _ = self._ranked(view, asker, filters, None, wish)
+        assert asker.user_row is not None
+        page = page_of(ranking.at(slice(RANKS)))
+        for display in view.shown(page.rows.tolist())[0]:
+            display.make()
+        return Made(page, filters.count_allowed(view), asker.user_row)
 
     async def profile(self, served: ServedSnapshot, user_id: str) -> tuple[Asker, UserProfile]:
         """What counts for a user. Raises `UnknownUser`."""
@@ -173,7 +185,8 @@ class Recommender:
         """
         events = await self._events_of(user_id)
         asked = partial(self.routed.asker, self._catalogue.view(served), user_id, events or NO_EVENTS)
-        asker = await self._workbench.run("ask", asked, waits=served.waits)
+        kind = f"ask {_extent(len(events.events) if events else 0)}"
+        asker = await self._workbench.run(kind, asked, waits=served.waits)
         if not asker.exists and events is None:
             raise StateUnavailable(f"user {user_id!r} is not in snapshot {served.id}, and events cannot be read now")
         if not asker.exists:
@@ -204,10 +217,11 @@ class Recommender:
         events = await self._events_of(found.user_id) or NO_EVENTS
         return None if events.forgotten_at > found.user_version else found
 
-    def forget(self, user_id: str) -> None:
-        """Take down the answers and the scores kept for a user."""
-        self.routed.forget(user_id)
-        self.answers.own.remove(lambda _, answer: answer.user_id == user_id)
+    async def forget(self, users: Set[str]) -> None:
+        """Take down the answers and the scores kept for these users, and the rankings made ahead."""
+        self.routed.forget(users)
+        self._ahead.forget(users)
+        await self.answers.own.remove(lambda _, answer: answer.user_id in users)
 
     def degraded(self) -> tuple[str, ...]:
         """What answers have to do without: `events` while the state store is unavailable."""
@@ -229,30 +243,60 @@ class Recommender:
         return Moment(view, pin, left_out, self._trends.popularity(view, pin.period), self.degraded())
 
     def _kept(self, answer: Answer) -> Answer:
-        asker, page = answer.asker, answer.page
-        degraded = bool(answer.degraded)
+        asker, degraded = answer.asker, bool(answer.degraded)
         self._metrics.answer(asker.strategy, answer.candidates, complete=answer.complete, degraded=degraded)
-        view, displays = answer.view, answer.displays
         kept = KeptAnswer(
             recommendation_id=answer.recommendation_id,
             user_id=asker.user_id,
             user_version=asker.version,
-            snapshot_id=view.served.id,
+            snapshot_id=answer.view.served.id,
             strategy=asker.strategy,
-            history_rows=asker.history_rows,
-            item_ids=tuple([display.item_id for display in displays]),
-            titles=tuple([display.title for display in displays]),
-            images=tuple([display.image for display in displays]),
-            inferred=tuple(map(tuple, answer.inferred)),
-            terms=[vars(head) for head in answer.heads],
-            modalities=view.served.modalities,
-            faithfulness=view.served.manifest.explanation,
-            contributions=page.contributions,
-            weights=page.weights,
-            modality_amounts=page.modality_amounts,
+            history_rows=asker.history_rows if asker.user_row is None else None,
+            user_row=asker.user_row,
+            displays=answer.displays,
+            inferred=answer.inferred,
+            heads=answer.heads,
+            modalities=answer.view.served.modalities,
+            faithfulness=answer.view.served.manifest.explanation,
+            page=answer.page,
         )
         self.answers.keep(kept)
         return answer
+
+    def _ready(
+        self, served: ServedSnapshot, user_id: str, events: UserEvents, wish: RankingQuery, pin: Pin | None
+    ) -> Answer | None:
+        """What was made ahead, as `_recommend` would answer; None where that takes more than what the snapshot says of
+        the user and the catalogue as it is now.
+        """
+        view = self._catalogue.view(served)
+        if events is not NO_EVENTS or not _is_plain(wish) or (pin is not None and pin.items_version < view.version):
+            return None
+        ranks = slice(wish.offset, wish.offset + wish.k)
+        made = self._ahead.find(view, user_id, ranks, in_words=wish.explain == "experts")
+        return None if made is None else self.answer_of(view, user_id, made, wish, pin)
+
+    def answer_of(self, view: View, user_id: str, made: Made, wish: RankingQuery, pin: Pin | None = None) -> Answer:
+        """An answer out of what was made ahead."""
+        served = view.served
+        pin = pin or Pin(served.id, 0, view.version, self._trends.period)
+        ranks = range(wish.offset + 1, wish.offset + len(made.page) + 1)
+        return Answer(
+            view,
+            known_asker(served, user_id, made.user_row),
+            new_recommendation_id(time.time()),
+            made.page,
+            ranks,
+            *view.shown(made.page.rows.tolist()),
+            wish.offset,
+            wish.k,
+            made.available,
+            0,
+            pin,
+            None,
+            self.degraded(),
+            made.words,
+        )
 
     def _recommend(self, user_id: str, events: UserEvents, wish: RankingQuery, at: Moment, now: Moment) -> Answer:
         asker = self.routed.asker(at.view, user_id, events, at.pin.user_version)
@@ -282,15 +326,14 @@ class Recommender:
             day = at.pin.period * PERIOD_SECONDS // SECONDS_PER_DAY
             ranking = popular_ranking(view, at.popularity, filters, exploration, f"{seed}\0{day}")
             page, scored = ranking.at(places), len(ranking)
-        elif (found := self._ahead.find(view, asker.user_row, places) if _is_plain(wish, at) else None) is not None:
-            page = found
         else:
             ranking, scored = self._ranked(view, asker, filters, factors, wish)
             page = ranking.at(places)
         ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
         if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
             page, ranks = page.at(kept), ranks[kept]
-        place = (page, ranks, wish.offset, wish.k, filters.count_allowed(view), scored)
+        shown = view.shown(page.rows.tolist())
+        place = (page_of(page), ranks.tolist(), *shown, wish.offset, wish.k, filters.count_allowed(view), scored)
         return Answer(view, asker, new_recommendation_id(time.time()), *place, at.pin, exploration, at.degraded)
 
     def _ranked(
@@ -331,14 +374,21 @@ def _blocked(view: View, asker: Asker, wish: RankingQuery, left_out: NDArray[np.
     return np.unique(np.concatenate(parts)) if parts else asker.seen[:0]
 
 
-def _is_plain(wish: RankingQuery, at: Moment) -> bool:
-    """Whether the answer depends on nothing but user and catalogue as they are now."""
-    usual = wish.exclude_seen and not (wish.category or wish.exclude or wish.steer or wish.diversity)
-    return usual and at.pin.items_version >= at.view.version
+def _is_plain(wish: RankingQuery) -> bool:
+    """Whether an answer depends on nothing but its user and the catalogue."""
+    return wish.exclude_seen and not (wish.category or wish.exclude or wish.steer or wish.diversity)
 
 
-def _kind(served: ServedSnapshot, wish: RankingQuery) -> str:
-    """Wishes that take about as long: deep ones and steered ones score more candidates."""
+def _kind(served: ServedSnapshot, wish: RankingQuery, told: int) -> str:
+    """Wishes that take about as long: deep and steered ones score more candidates, diverse ones compare them, and every
+    event or item that the answer is `told` of has to be found.
+    """
     deep = " deep" if wish.offset + wish.k > HEAD_RANKS else ""
+    diverse = " diverse" if wish.diversity else ""
     steered = f" steered {served.depth_for(dict(map(parse_steer, wish.steer))).bit_length()}" if wish.steer else ""
-    return f"recommend{deep}{steered}"
+    return f"recommend{deep}{diverse}{steered} {_extent(told + len(wish.exclude))}"
+
+
+def _extent(count: int) -> int:
+    """0 for numbers that hardly count, one more for each doubling."""
+    return (count // FEW).bit_length()

@@ -11,12 +11,13 @@ import orjson
 from numpy.typing import NDArray
 
 from service.explanation import because_of, evidence
-from service.ranking import DECIMALS, MAX_RANKS
+from service.printed import TermHead
+from service.ranking import MAX_RANKS
 from service.recommender import Answer
 from service.schemas.queries import RankingQuery
-from service.served import TermHead
 
 QUERIES_KEPT = 1024
+_RANKS = [b'%d,"score":%%b' % rank for rank in range(MAX_RANKS + 1)]
 
 
 def render(answer: Answer, wish: RankingQuery) -> bytes:
@@ -33,7 +34,8 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
         found["exploration"] = answer.exploration
     found["complete"] = answer.complete
     found["degraded"] = list(answer.degraded)
-    found["items"] = orjson.Fragment(b"[" + b",".join(_items(answer, wish.explain)) + b"]")
+    words = items_of(answer, wish.explain) if answer.words is None else answer.words
+    found["items"] = orjson.Fragment(b"[%b]" % words)
     if not answer.complete:
         found["shortfall"] = {
             "requested": answer.requested,
@@ -45,60 +47,68 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
     return orjson.dumps(found)
 
 
-def _items(answer: Answer, explain: str) -> list[bytes]:
-    """One JSON object per item: what is the same in every answer is kept as bytes, numbers are printed all at once."""
-    page, view = answer.page, answer.view
-    terms = _terms(answer) if explain != "none" else [b""] * len(page)
-    state = evidence(view, answer.asker.history_rows) if explain == "full" else None
-    items = []
-    columns = (answer.displays, answer.ranks.tolist(), _numbers(page.scores), answer.inferred, terms)
-    for position, (display, rank, score, inferred, written) in enumerate(zip(*columns, strict=True)):
-        before, after = display.json
-        if inferred:
-            after += b',"inferred":' + orjson.dumps(inferred)
-        if explain == "full":
-            amounts = dict(zip(view.served.modalities, page.modality_amounts[position].tolist(), strict=True))
-            because = because_of(view, state, int(page.rows[position]))
-            written += b"," + orjson.dumps({"modality_amounts": amounts, "because": because})[1:-1]
-        items.append(b'%b%d,"score":%b%b%b}' % (before, rank, score, after, written))
-    return items
+def items_of(answer: Answer, explain: str) -> bytes:
+    """One JSON object per item: whatever is the same in other answers is kept as parts of a format for the numbers."""
+    page = answer.page
+    rest = _terms(answer) if explain != "none" else [b""] * len(page)
+    if any(answer.inferred):
+        rest = [(_inferred(names) if names else b"") + last for names, last in zip(answer.inferred, rest, strict=True)]
+    if explain == "full":
+        rest = [first + last for first, last in zip(rest, _more(answer), strict=True)]
+    pieces = [
+        piece
+        for display, rank, last in zip(answer.displays, answer.ranks, rest, strict=True)
+        for piece in (display.before, _RANKS[rank], display.after, last)
+    ]
+    numbers = _numbers(page.numbers if explain != "none" else page.scores)
+    return b"".join(pieces)[2:] % numbers + b"}" if pieces else b""
+
+
+def _inferred(names: list[str]) -> bytes:
+    return b',"inferred":' + orjson.dumps(names).replace(b"%", b"%%")
 
 
 def _terms(answer: Answer) -> list[bytes]:
-    """Per item the member `experts`: its non-zero terms; an only term is printed even where it is zero."""
-    page, heads, templates = answer.page, answer.heads, answer.view.served.term_templates
-    popular = answer.asker.strategy == "popular"
-    present = (page.contributions != 0) | (page.weights > 0) | (len(heads) == 1)
-    pairs = np.empty((*present.shape, 2))
-    pairs[:, :, 0] = page.weights
-    pairs[:, :, 1] = page.contributions
-    numbers = _numbers(np.round(pairs[present], DECIMALS).reshape(-1))
-    packed = np.packbits(present, axis=1, bitorder="little")
-    chosen, width = packed.tobytes(), packed.shape[1]
-    written, start = [], 0
-    for place, count in enumerate(present.sum(axis=1).tolist()):
-        key = (popular, chosen[place * width : (place + 1) * width])
-        template = templates.get(key)
-        if template is None:
-            template = templates[key] = _template(heads, int.from_bytes(key[1], "little"))
-        stop = start + 2 * count
-        written.append(template % tuple(numbers[start:stop]))
-        start = stop
-    return written
+    """Per item the member `experts`; `%b` stands for weight and contribution of a term that it has."""
+    heads, templates = answer.heads, answer.view.served.term_templates.setdefault(answer.asker.strategy, {})
+    chosen, width = answer.page.chosen.tobytes(), answer.page.chosen.shape[1]
+    keys = [chosen[start : start + width] for start in range(0, len(chosen), width)]
+    try:
+        return [templates[key] for key in keys]
+    except KeyError:
+        templates.update({key: _template(heads, key) for key in keys})
+        return [templates[key] for key in keys]
 
 
-def _template(heads: list[TermHead], chosen: int) -> bytes:
-    """The member `experts` of an item with the terms whose bits are set; `%b` stands for weight and contribution."""
-    terms = [vars(head) for place, head in enumerate(heads) if chosen >> place & 1]
-    written = [orjson.dumps(term)[:-1].replace(b"%", b"%%") + b',"weight":%b,"contribution":%b}' for term in terms]
+def _template(heads: list[TermHead], chosen: bytes) -> bytes:
+    """The member `experts` of an item with the terms and weights whose bits are set."""
+    bits = int.from_bytes(chosen, "little")
+    written = []
+    for place, head in enumerate(heads):
+        if bits >> place & 1:
+            weight = b"%b" if bits >> (len(heads) + place) & 1 else b"null"
+            term = orjson.dumps(vars(head))[:-1].replace(b"%", b"%%")
+            written.append(term + b',"weight":' + weight + b',"contribution":%b}')
     return b',"experts":[' + b",".join(written) + b"]"
 
 
-def _numbers(values: NDArray[np.float64]) -> list[bytes]:
-    """Each of `values` (n,) as JSON prints it; NaN becomes null."""
+def _more(answer: Answer) -> list[bytes]:
+    """Per item the members that only `explain=full` prints."""
+    page, view = answer.page, answer.view
+    state = evidence(view, answer.asker.history_rows)
+    found = []
+    for position, row in enumerate(page.rows.tolist()):
+        amounts = page.amounts_at(position, view.served.modalities)
+        written = orjson.dumps({"modality_amounts": amounts, "because": because_of(view, state, row)})
+        found.append(b"," + written[1:-1].replace(b"%", b"%%"))
+    return found
+
+
+def _numbers(values: NDArray[np.float64]) -> tuple[bytes, ...]:
+    """Each of `values` (n,) as JSON prints it."""
     if len(values) == 0:
-        return []  # a page without items; splitting nothing gives one empty piece
-    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+        return ()  # a page without items; splitting nothing gives one empty piece
+    return tuple(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b","))
 
 
 def _next_link(answer: Answer, wish: RankingQuery) -> str | None:
@@ -108,7 +118,7 @@ def _next_link(answer: Answer, wish: RankingQuery) -> str | None:
     if answer.asker.user_id is None or room <= 0 or reached >= answer.available:
         return None
     query = _next_query(wish, reached, room)
-    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}&at={quote(answer.pin.text())}"
+    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}&at={answer.pin.text()}"
 
 
 @lru_cache(maxsize=QUERIES_KEPT)

@@ -6,6 +6,7 @@ Kept under snapshot, version of the live items, user and version of the user's e
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -97,10 +98,10 @@ class RoutedUsers:
         self._metrics.cache("scores", hit=False)
         return view.score(asker.state, np.array([row], np.int64))
 
-    def forget(self, user_id: str) -> None:
-        """Take down whatever is kept of a user."""
+    def forget(self, users: Set[str]) -> None:
+        """Take down whatever is kept of these users."""
         with self._lock:
-            for key in [key for key in self._kept if key.user_id == user_id]:
+            for key in [key for key in self._kept if key.user_id in users]:
                 self.bytes -= self._kept.pop(key).bytes
 
     def keep_only(self, snapshot_id: str | None) -> None:

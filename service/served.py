@@ -6,18 +6,17 @@ import os
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from threading import Thread
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from model_store.scoring import Scorer, UserState, scorer_for
 from model_store.snapshot import Snapshot
+from service.printed import Display, TermHead
 from service.resident import map_all
 from service.retrieval.choice import IndexChoice, index_for
 from service.retrieval.protocol import CandidateIndex
@@ -29,34 +28,10 @@ MIN_DEPTH = 100
 """Candidates are never fewer than the ranks that one retrieval has to fill."""
 
 
-@dataclass(frozen=True)
-class Display:
-    """What an answer prints of an item."""
-
-    item_id: str
-    title: str | None
-    image: str | None
-
-    @cached_property
-    def json(self) -> tuple[bytes, bytes]:
-        """The members of its JSON object up to the value of `rank`, and those from `title` to `image`."""
-        rest = orjson.dumps({"title": self.title, "image": self.image})
-        return b'{"item":' + orjson.dumps(self.item_id) + b',"rank":', b"," + rest[1:-1]
-
-
-@dataclass(frozen=True)
-class TermHead:
-    """What an answer prints of a term, whatever the pair."""
-
-    name: str
-    role: str
-    modalities: dict[str, float]
-
-
 class ServedSnapshot:
     """A snapshot with everything derived from it. Requests hold on to one of these from start to end.
 
-    `display(row)` is what answers print of an item; `in_categories(names)` the mask (I,) of items in any of them.
+    `in_categories(names)` is the mask (I,) of items in any of them.
     """
 
     def __init__(self, snapshot: Snapshot, *, indexed: bool = True, index: IndexChoice = "cpu") -> None:
@@ -75,11 +50,11 @@ class ServedSnapshot:
         self.modalities = [modality.name for modality in self.manifest.modalities]
         self.terms = [TermHead(t.name, t.role, _shares(t.modalities)) for t in self.manifest.terms]
         self.popular_term = TermHead("popularity", "base", {self.modalities[0]: 1.0})
+        self._displays: dict[int, Display] = {}
         self._searchable: list[str] | None = None
-        self.term_templates: dict[tuple[bool, bytes], bytes] = {}
-        """How the terms of an item are printed, by which ones it has; `rendering.py` fills it."""
+        self.term_templates: dict[str, dict[bytes, bytes]] = {}
+        """How the terms of an item are printed, by strategy and by which ones it has; `rendering.py` fills it."""
         own = weakref.proxy(self)  # caches that held it would keep it, index and all, until the next full collection
-        self.display = lru_cache(maxsize=DISPLAYS_KEPT)(partial(ServedSnapshot._display, own))
         self.in_categories = lru_cache(maxsize=MASKS_KEPT)(partial(ServedSnapshot._in_categories, own))
 
     @property
@@ -94,6 +69,17 @@ class ServedSnapshot:
             self.user_encoder is not None and self.user_encoder.waits
         )
 
+    def displays(self, rows: list[int]) -> list[Display]:
+        """What answers print of the items at these rows; kept, all of them until they are too many."""
+        kept = self._displays
+        try:
+            return list(map(kept.__getitem__, rows))
+        except KeyError:
+            if len(kept) > DISPLAYS_KEPT:
+                kept = self._displays = {}
+            kept.update({row: self._display(row) for row in rows if row not in kept})
+            return list(map(kept.__getitem__, rows))
+
     def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows (n,) of the items nearest to that at `row` in a modality, and their cosines."""
         if not self.snapshot.has(f"neighbours_{modality}_items"):
@@ -105,6 +91,14 @@ class ServedSnapshot:
     def depth_for(self, steer: Mapping[str, float]) -> int:
         """How many candidates an answer steered by these factors is drawn from."""
         return max(self.manifest.candidates.depth_for(steer), MIN_DEPTH)
+
+    def history(self, user_row: int) -> NDArray[np.int32]:
+        """The history that the snapshot knows of a user, as far as the model reads it, oldest first."""
+        return self.capped(self.snapshot.history(user_row))
+
+    def capped(self, history: NDArray[np.int32]) -> NDArray[np.int32]:
+        """As much of a history as the model reads, in memory of its own."""
+        return np.array(history[-self.manifest.history_cap :], np.int32)
 
     def encode_user(self, history_rows: NDArray[np.int32]) -> UserState:
         """The state of a user with this history: by the snapshot's own graph where the model has one."""

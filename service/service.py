@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Set
 
 from service.ahead import Ahead
 from service.catalogue import Catalogue
 from service.deployment import Deployment
 from service.encoding import ContentEncoders
+from service.limiting import Limiting
+from service.made import Made
 from service.prepared import PreparedAnswers
 from service.recall import Recall
 from service.recommender import Recommender
+from service.rendering import items_of
+from service.schemas.queries import RankingQuery
 from service.settings import Settings
 from service.state.embedded import EmbeddedState
 from service.state.mirror import Mirror
@@ -49,12 +54,14 @@ class Service:
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
         self.watcher = Watcher(self.deployment, self.catalogue.prepare, self._swapped, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
-        self.ahead = Ahead(self.workbench, self.metrics, int(settings.ahead_memory_mb * 2**20))
+        memory, disk = int(settings.ahead_memory_mb * 2**20), int(settings.ahead_disk_mb * 2**20)
+        self.ahead = Ahead(self.workbench, self.metrics, memory, disk)
         self.recommender = Recommender(
             settings, self.workbench, self.mirror, self.catalogue, self.trends, self.ahead, self.metrics, self.tracing
         )
         memory, ttl = int(settings.cache_memory_mb * 2**20), settings.answer_ttl_seconds / 2
         self.prepared = PreparedAnswers(self.recommender, self.metrics, memory, ttl)
+        self.limiting = None if settings.rate_limit is None else Limiting(settings.rate_limit, settings)
         self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -66,8 +73,8 @@ class Service:
         await self.mirror.catch_up()
         await self.trends.renew(time.time())
         await self.watcher.catch_up()
-        ahead = self.ahead.follow(self.view, self.recommender.first_ranks)
-        followed = (self.watcher.follow(), self._follow_state(), self.trends.follow(), ahead)
+        ahead = self.ahead.follow(self.view, self.recommender.first_ranks, self.speak)
+        followed = (self.watcher.follow(), self._follow_state(), self.mirror.list_users(), self.trends.follow(), ahead)
         self._following = [asyncio.create_task(following) for following in followed]
 
     async def stop(self) -> None:
@@ -77,6 +84,8 @@ class Service:
         self.watcher.close()
         self.catalogue.close()
         self.workbench.close()
+        if self.limiting is not None:
+            await self.limiting.close()
         await asyncio.to_thread(self.tracing.close)
 
     async def stop_following(self) -> None:
@@ -86,6 +95,10 @@ class Service:
                 task.cancel()
             # A cancellation that meets a timeout inside a client library is swallowed there: then once more.
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+
+    def speak(self, view: View, user_id: str, made: Made) -> bytes:
+        """The items of a first page that was made ahead, in the words of an answer."""
+        return items_of(self.recommender.answer_of(view, user_id, made, RankingQuery()), "experts")
 
     def view(self) -> View | None:
         """What is served now."""
@@ -102,16 +115,16 @@ class Service:
 
     async def catch_up(self) -> None:
         """Take in what other workers changed."""
-        for user_id in await self.mirror.catch_up():
-            self.forget(user_id)
+        await self.forget(await self.mirror.catch_up())
         await self.catalogue.refresh()
         amiss = {"state": self.mirror.failure, "snapshot": self.watcher.refused or self.watcher.failure}
         self.metrics.degraded(part for part, failure in amiss.items() if failure is not None)
 
-    def forget(self, user_id: str) -> None:
-        """Take down whatever this worker keeps of a user in memory."""
-        self.recommender.forget(user_id)
-        self.prepared.forget(user_id)
+    async def forget(self, users: Set[str]) -> None:
+        """Take down whatever this worker keeps of these users in memory."""
+        if users:
+            await self.recommender.forget(users)
+            await self.prepared.forget(users)
 
     def _swapped(self) -> None:
         """Only the snapshot before is still asked for, by pages that name it; the new one was loaded afresh."""

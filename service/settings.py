@@ -94,8 +94,12 @@ class Settings(BaseSettings):
     none."""
 
     ahead_memory_mb: Annotated[float, Field(ge=0)] = 64.0
-    """Memory per worker for rankings of known users, made in the background after every swap (2.1 KB a user, those with
+    """Memory per worker for rankings of known users, made in the background after every swap (2.3 KB a user, those with
     the longest histories first); 0 makes none."""
+
+    ahead_disk_mb: Annotated[float, Field(ge=0)] = 512.0
+    """Disk per worker for the first pages of those users in words (16 KB a user), in the folder of TMPDIR, whose disk
+    may itself be memory; 0 keeps none."""
 
     popular_half_life_days: Annotated[float, Field(gt=0, le=3650)] = 14.0
     """After how many days an event counts half in what is popular."""

@@ -45,6 +45,7 @@ class Metrics:
         self._served: str | None = None
         self._request_kinds: dict[tuple[str, str, int], Histogram] = {}
         self._answers = Counter("magnet_answers", "Answers by strategy.", ["strategy"], registry=on)
+        self._strategies: dict[str, Counter] = {}
         self._incomplete = Counter(
             "magnet_answers_incomplete", "Answers with fewer items than were asked for.", registry=on
         )
@@ -85,7 +86,10 @@ class Metrics:
 
     def answer(self, strategy: str, candidates: int, *, complete: bool, degraded: bool) -> None:
         """One answer was made; `candidates` items were scored for it."""
-        self._answers.labels(strategy).inc()
+        found = self._strategies.get(strategy)
+        if found is None:
+            found = self._strategies[strategy] = self._answers.labels(strategy)
+        found.inc()
         self._candidates.observe(candidates)
         if not complete:
             self._incomplete.inc()

@@ -17,7 +17,8 @@ from model_store.items import ItemInfo
 from model_store.scoring import Because, PairScores, UserState
 from service.added import AddedItems
 from service.new_items import EncodedItem
-from service.served import Display, ServedSnapshot
+from service.printed import Display
+from service.served import ServedSnapshot
 
 MASKS_KEPT = 16
 NO_ROWS = np.zeros(0, np.int64)
@@ -49,6 +50,7 @@ class View:
         self._added_ids = list(new)
         self._added_rows = {item_id: served.n_items + place for place, item_id in enumerate(new)}
         self._added_infos = [item.info or ItemInfo(item_id, None, (), None, None) for item_id, item in new.items()]
+        self._displays = {row: Display(info.item_id, info.title, info.image) for row, info in self.added_texts()}
         self._encoded = [item.encoded for item in new.values() if item.encoded is not None]
         self._added = AddedItems(served.snapshot, self._encoded) if self._encoded else None
         self.n_items = served.n_items + len(new)
@@ -84,14 +86,17 @@ class View:
 
     def display(self, row: int) -> Display:
         """What answers print of an item."""
-        if row >= self.served.n_items or row in self._changed:
-            info = self.info(row)
-            return Display(info.item_id, info.title, info.image)
-        return self.served.display(row)
+        return self._displays.get(row) or self.served.displays([row])[0]
 
     def inferred(self, row: int) -> list[str]:
         """The modalities whose evidence is inferred from neighbours; none for the snapshot's own items."""
         return list(self._encoded[row - self.served.n_items].inferred) if row >= self.served.n_items else []
+
+    def shown(self, rows: list[int]) -> tuple[list[Display], list[list[str]]]:
+        """Of each of these rows what answers print of the item, and what is inferred of it."""
+        if not self._displays:
+            return self.served.displays(rows), [[]] * len(rows)
+        return list(map(self.display, rows)), list(map(self.inferred, rows))
 
     def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows (n,) of items that resemble the one at `row` in a modality, and their cosines.

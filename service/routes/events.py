@@ -44,5 +44,5 @@ async def forget(service: ServiceParts, user_id: UserId) -> dict[str, Any]:
     A tombstone stays. It holds for every snapshot, rolled back ones too, and leaves the user out of the next training.
     """
     await service.mirror.forget(user_id)
-    service.forget(user_id)
+    await service.forget({user_id})
     return {"user": user_id, "forgotten": True}

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from service.envelope import RequestContext
 from service.errors import Expired, InvalidRequest, NotReady, StateUnavailable, UnknownItem, UnknownUser, documented
 from service.explanation import because_of, evidence
-from service.ranking import DECIMALS, Ranking, terms_of
+from service.printed import Page, TermHead
 from service.recommender import heads_of
 from service.routes.context import Served, ServiceParts, context_of
 from service.routes.ids import UserId
 from service.schemas.answers import Explanation, Profile
 from service.schemas.lookups import Experts
 from service.schemas.queries import ExplainQuery
-from service.served import TermHead
 from service.state.answers import KeptAnswer
 from service.view import View
 
@@ -38,9 +37,9 @@ async def explain(
     if pair.recommendation_id is not None:
         return await _kept(service, context_of(request), pair.recommendation_id, pair.item)
     assert pair.user is not None
-    asker, ranking = await service.recommender.explain(served, pair.user, pair.item)
+    asker, page = await service.recommender.explain(served, pair.user, pair.item)
     view = service.catalogue.view(served)
-    row = int(ranking.rows[0])
+    row = int(page.rows[0])
     display = view.display(row)
     return {
         "user": pair.user,
@@ -50,7 +49,7 @@ async def explain(
         "title": display.title,
         "image": display.image,
         "inferred": view.inferred(row) or None,
-        **_numbers(ranking, 0, heads_of(served, asker.strategy), served.modalities),
+        **_numbers(page, 0, heads_of(served, asker.strategy), served.modalities),
         "because": await _because(service, view, asker.history_rows, row),
         "faithfulness": served.faithfulness(),
     }
@@ -110,20 +109,17 @@ async def _kept(service: ServiceParts, context: RequestContext, recommendation_i
     position = kept.position_of(item_id)
     if position is None:
         raise UnknownItem(f"item {item_id!r} is not in answer {recommendation_id}")
-    scores = kept.contributions.sum(axis=1).round(DECIMALS)
-    rows = np.zeros(len(scores), np.int64)  # not read: the answer holds what is printed of its items
-    ranking = Ranking(rows, scores, kept.contributions, kept.weights, kept.modality_amounts)
-    heads = [TermHead(**term) for term in kept.terms]
+    display = kept.displays[position]
     return {
         "user": kept.user_id,
         "item": item_id,
         "snapshot": kept.snapshot_id,
         "recommendation_id": recommendation_id,
         "strategy": kept.strategy,
-        "title": kept.titles[position],
-        "image": kept.images[position],
+        "title": display.title,
+        "image": display.image,
         "inferred": list(kept.inferred[position]) or None,
-        **_numbers(ranking, position, heads, kept.modalities),
+        **_numbers(kept.page, position, kept.heads, kept.modalities),
         "because": await _recalled(service, kept, item_id),
         "faithfulness": kept.faithfulness,
     }
@@ -131,12 +127,16 @@ async def _kept(service: ServiceParts, context: RequestContext, recommendation_i
 
 async def _recalled(service: ServiceParts, kept: KeptAnswer, item_id: str) -> list[dict[str, Any]] | None:
     """What the history had to do with it, from the snapshot that gave the answer, in memory or out of the store."""
-    if len(kept.history_rows) == 0:
+    if kept.history_rows is not None and len(kept.history_rows) == 0:
         return []
     served = service.deployment.loaded(kept.snapshot_id)
     view = await service.recall.view(kept.snapshot_id) if served is None else service.catalogue.view(served)
     row = None if view is None else view.item_row(item_id)
-    return None if view is None or row is None else await _because(service, view, kept.history_rows, row)
+    if view is None or row is None:
+        return None
+    history = view.served.history(kept.user_row) if kept.user_row is not None else kept.history_rows
+    assert history is not None
+    return await _because(service, view, history, row)
 
 
 async def _because(
@@ -150,9 +150,9 @@ def _evident(view: View, history_rows: NDArray[np.int32], row: int) -> list[dict
     return because_of(view, evidence(view, history_rows), row)
 
 
-def _numbers(ranking: Ranking, position: int, heads: list[TermHead], modalities: list[str]) -> dict[str, Any]:
+def _numbers(page: Page, position: int, heads: list[TermHead], modalities: list[str]) -> dict[str, Any]:
     return {
-        "score": float(ranking.scores[position]),
-        "experts": terms_of(ranking, position, heads),
-        "modality_amounts": dict(zip(modalities, ranking.modality_amounts[position].tolist(), strict=True)),
+        "score": float(page.scores[position]),
+        "experts": page.terms_at(position, heads),
+        "modality_amounts": page.amounts_at(position, modalities),
     }

@@ -67,12 +67,13 @@ async def users(service: ServiceParts, served: Served, search: Annotated[SearchQ
 async def user(service: ServiceParts, served: Served, user_id: UserId) -> dict[str, Any]:
     """One user's history."""
     asker = await service.recommender.known(served, user_id)
-    view = service.catalogue.view(served)
+    view, rows = service.catalogue.view(served), asker.history_rows[::-1].tolist()
+    kind = f"history {len(rows).bit_length()}"
     return {
         "user": user_id,
         "snapshot": served.id,
         "known_to_snapshot": served.snapshot.user_row(user_id) is not None,
-        "history": [_item(view, int(row)) for row in asker.history_rows[::-1]],
+        "history": await service.workbench.run(kind, lambda: [_item(view, row) for row in rows]),
     }
 
 

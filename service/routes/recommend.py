@@ -15,7 +15,7 @@ from service.recommender import Answer as Ranked
 from service.rendering import render
 from service.routes.context import Served, ServiceParts, context_of, served_by, service_of
 from service.routes.ids import UserId
-from service.routes.lean import LeanRoute
+from service.routes.lean import JsonBytes, LeanRoute
 from service.schemas.answers import Answer
 from service.schemas.bodies import Answers, ManyUsers, Session
 from service.schemas.queries import MAX_ID_LENGTH, RankingQuery, RecommendQuery
@@ -47,7 +47,7 @@ async def recommend(
         answer = await service.recommender.recommend(served, user_id, wish, pin)
         body = await _rendered(service, answer, wish)
         service.prepared.keep(key, body, answer.recommendation_id)
-    return Response(body, media_type="application/json")
+    return JsonBytes(body)
 
 
 router.add_api_route(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.errors import StateUnavailable
+from service.printed import Display, Page, TermHead
 from service.state.protocol import StateStore
 from service.state.shelf import Shelf
 
@@ -25,6 +26,9 @@ SETTLE_SECONDS = 0.5
 """An answer younger than this may still wait to be written by its worker."""
 ITEM_BYTES = 220
 """What an item's id, title and picture cost."""
+
+
+PAGE_FIELDS = [field.name for field in fields(Page)]
 
 
 @dataclass(frozen=True)
@@ -40,61 +44,53 @@ class KeptAnswer:
     """Of the user's events that it was made from: void once the user was forgotten later."""
     snapshot_id: str
     strategy: str
-    history_rows: NDArray[np.int32]
-    """What the user was scored from, oldest first."""
-    item_ids: tuple[str, ...]  # (K,)
-    titles: tuple[str | None, ...]  # (K,)
-    images: tuple[str | None, ...]  # (K,)
-    inferred: tuple[tuple[str, ...], ...]  # (K,) modalities
-    terms: list[dict[str, Any]]  # (T,) name, role and modalities of each
+    history_rows: NDArray[np.int32] | None
+    """What the user was scored from, oldest first; None: what the snapshot says of `user_row`."""
+    user_row: int | None
+    displays: list[Display]  # (K,)
+    inferred: list[list[str]]  # (K,) modalities
+    heads: list[TermHead]  # (T,)
     modalities: list[str]  # (M,)
     faithfulness: dict[str, Any]
     """As the snapshot's manifest states it."""
-    contributions: NDArray[np.float64]  # (K, T), rounded as printed
-    weights: NDArray[np.float32]  # (K, T), NaN where a term has no gate
-    modality_amounts: NDArray[np.float64]  # (K, M), rounded as printed
+    page: Page
 
     @property
     def size(self) -> int:
         """Bytes of memory, roughly."""
-        arrays: list[NDArray[Any]] = [self.contributions, self.weights, self.modality_amounts]
-        return (
-            OVERHEAD_BYTES
-            + ITEM_BYTES * len(self.item_ids)
-            + self.history_rows.nbytes
-            + sum(array.nbytes for array in arrays)
-        )
+        history = 0 if self.history_rows is None else self.history_rows.nbytes
+        return OVERHEAD_BYTES + ITEM_BYTES * len(self.displays) + history + self.page.nbytes
 
     def position_of(self, item_id: str) -> int | None:
         """Where an item stands in the answer; None if it is not in it."""
-        return self.item_ids.index(item_id) if item_id in self.item_ids else None
+        return next((place for place, display in enumerate(self.displays) if display.item_id == item_id), None)
 
     def pack(self) -> bytes:
         """As bytes, for other workers."""
-        return orjson.dumps(vars(self), option=orjson.OPT_SERIALIZE_NUMPY)
+        displays = [(display.item_id, display.title, display.image) for display in self.displays]
+        page = {name: getattr(self.page, name) for name in PAGE_FIELDS}
+        packed = vars(self) | {"displays": displays, "heads": [vars(head) for head in self.heads], "page": page}
+        return orjson.dumps(packed, option=orjson.OPT_SERIALIZE_NUMPY)
 
     @classmethod
     def unpack(cls, packed: bytes) -> KeptAnswer:
         """The answer that `pack` wrote."""
-        fields = orjson.loads(packed)
-        n_terms = len(fields["contributions"][0]) if fields["contributions"] else 0
+        found = orjson.loads(packed)
+        page, history = found["page"], found["history_rows"]
+        items, modalities = len(page["rows"]), len(found["modalities"])
         return cls(
-            recommendation_id=fields["recommendation_id"],
-            user_id=fields["user_id"],
-            user_version=fields["user_version"],
-            snapshot_id=fields["snapshot_id"],
-            strategy=fields["strategy"],
-            history_rows=np.array(fields["history_rows"], np.int32),
-            item_ids=tuple(fields["item_ids"]),
-            titles=tuple(fields["titles"]),
-            images=tuple(fields["images"]),
-            inferred=tuple(map(tuple, fields["inferred"])),
-            terms=fields["terms"],
-            modalities=fields["modalities"],
-            faithfulness=fields["faithfulness"],
-            contributions=np.array(fields["contributions"], np.float64).reshape(-1, n_terms),
-            weights=np.array(fields["weights"], np.float32).reshape(-1, n_terms),  # null becomes NaN
-            modality_amounts=np.array(fields["modality_amounts"], np.float64),
+            **found
+            | {
+                "history_rows": None if history is None else np.array(history, np.int32),
+                "displays": [Display(*display) for display in found["displays"]],
+                "heads": [TermHead(**head) for head in found["heads"]],
+                "page": Page(
+                    np.array(page["rows"], np.int64),
+                    np.array(page["chosen"], np.uint8).reshape(items, -1),
+                    np.array(page["numbers"], np.float64),
+                    np.array(page["modality_amounts"], np.float64).reshape(items, modalities),
+                ),
+            }
         )
 
 

@@ -21,6 +21,8 @@ FILE = "state.sqlite3"
 SHELF_FILE = "answers.sqlite3"
 BUSY_SECONDS = 10
 EXPORT_BLOCK = 1000
+MANY_EVENTS = 500
+"""Of a user with so many it takes milliseconds to read them."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (only INTEGER PRIMARY KEY CHECK (only = 1), version INTEGER NOT NULL);
@@ -89,11 +91,31 @@ class EmbeddedState(StateStore):
 
     async def events_of(self, user_id: str) -> UserEvents:
         """See `StateStore.events_of`."""
-        rows = self._read(f"SELECT {COLUMNS} FROM events WHERE user = ? ORDER BY version", user_id)
+        query = f"SELECT {COLUMNS} FROM events WHERE user = ? ORDER BY version"
+        rows = self._read(f"{query} LIMIT {MANY_EVENTS}", user_id)
+        if len(rows) == MANY_EVENTS:
+            rows = await self._read_apart(query, user_id)
+            events = await asyncio.to_thread(lambda: tuple(map(_kept, rows)))
+        else:
+            events = tuple(map(_kept, rows))
         forgotten = self._read("SELECT version FROM forgotten WHERE user = ?", user_id)
         if not rows and not forgotten:
             return NO_EVENTS
-        return UserEvents(tuple(map(_kept, rows)), forgotten[0][0] if forgotten else 0)
+        return UserEvents(events, forgotten[0][0] if forgotten else 0)
+
+    async def users(self) -> AsyncIterator[list[str]]:
+        """See `StateStore.users`; reads in a thread, for there may be many."""
+        try:
+            connection = await asyncio.to_thread(self._connect)
+            try:
+                for query in ("SELECT DISTINCT user FROM events", "SELECT user FROM forgotten"):
+                    rows = await asyncio.to_thread(connection.execute, query)
+                    while found := await asyncio.to_thread(rows.fetchmany, EXPORT_BLOCK):
+                        yield [user for (user,) in found]
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise StateUnavailable(str(error)) from error
 
     async def forget(self, user_id: str) -> None:
         """See `StateStore.forget`."""
@@ -128,26 +150,13 @@ class EmbeddedState(StateStore):
         return Changes(version, frozenset(users | forgotten), self._items_after(after), frozenset(forgotten))
 
     async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:
-        """See `StateStore.daily_counts`; runs in a thread, for it reads many rows."""
+        """See `StateStore.daily_counts`."""
         query = (
             "SELECT item, CAST(timestamp / 86400 AS INTEGER) AS day, COUNT(*) FROM events "
             f"WHERE timestamp >= ? AND timestamp < ? AND {POSITIVE} GROUP BY item, day"
         )
-
-        def read() -> list[DailyCount]:
-            connection = self._connect()
-            try:
-                rows = connection.execute(
-                    query, (first_day * 86400, (last_day + 1) * 86400, POSITIVE_RATING)
-                ).fetchall()
-            finally:
-                connection.close()
-            return [DailyCount(*row) for row in rows]
-
-        try:
-            return await asyncio.to_thread(read)
-        except sqlite3.Error as error:
-            raise StateUnavailable(str(error)) from error
+        rows = await self._read_apart(query, first_day * 86400, (last_day + 1) * 86400, POSITIVE_RATING)
+        return [DailyCount(*row) for row in rows]
 
     async def export(self) -> AsyncIterator[Feedback]:
         """See `StateStore.export`."""
@@ -187,6 +196,21 @@ class EmbeddedState(StateStore):
             raise StateUnavailable(f"{self.folder} is not open")
         try:
             return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StateUnavailable(str(error)) from error
+
+    async def _read_apart(self, query: str, *values: object) -> list[Any]:
+        """Rows of a query that takes long, in a thread."""
+
+        def read() -> list[Any]:
+            connection = self._connect()
+            try:
+                return connection.execute(query, values).fetchall()
+            finally:
+                connection.close()
+
+        try:
+            return await asyncio.to_thread(read)
         except sqlite3.Error as error:
             raise StateUnavailable(str(error)) from error
 

@@ -5,16 +5,20 @@ Every worker follows the store's changes several times a second; what it changed
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from model_store.events import Event
 from service.errors import StateUnavailable
-from service.state.protocol import Changes, LiveItem, StateStore, UserEvents
+from service.state.heard import Heard
+from service.state.protocol import NO_EVENTS, Changes, LiveItem, StateStore, UserEvents
 from service.state.recent import RecentUsers
 
 log = logging.getLogger("magnet.state")
+LIST_SECONDS = 1.0
+"""How often it is looked at whether everybody is listed."""
 T = TypeVar("T")
 
 
@@ -32,6 +36,9 @@ class Mirror:
         """The version of the newest change to any item."""
         self._forgotten: set[str] = set()
         """Everybody who has a tombstone: it holds even while the store cannot be asked."""
+        self._heard = Heard()
+        """Everybody of whom the store has anything, once they are listed."""
+        self._listed = False
         self.failure: str | None = None
         """Why the store does not answer, while it does not."""
 
@@ -58,12 +65,35 @@ class Mirror:
         await self.store.stop()  # also where it was never reached: it may have begun to connect
         self._started = False
 
+    def is_forgotten(self, user_id: str) -> bool:
+        """Whether this worker knows of the user's tombstone."""
+        return user_id in self._forgotten
+
     def peek(self, user_id: str) -> UserEvents | None:
-        """The user's events where they are in memory."""
+        """The user's events where they are in memory, or where it is known that there are none."""
         found = self._users.get(user_id)
         if found is not None:
             self._users.move_to_end(user_id)
+        elif self._listed and self.failure is None and user_id not in self._heard and user_id not in self._forgotten:
+            return NO_EVENTS
         return found
+
+    async def list_users(self) -> None:
+        """Learn of whom the store has anything, now and whenever it lost its memory, until cancelled."""
+        while True:
+            if not self._listed and self.failure is None and self._version:  # changes since then are told
+                await self._list()
+            await asyncio.sleep(LIST_SECONDS)
+
+    async def _list(self) -> None:
+        heard = self._heard
+        try:
+            async for users in self.store.users():
+                heard.update(users)
+        except StateUnavailable as error:
+            self._failed(error)
+            return
+        self._listed = heard is self._heard  # else the store lost its memory meanwhile
 
     async def events_of(self, user_id: str) -> UserEvents:
         """The user's events. Raises `StateUnavailable`."""
@@ -115,6 +145,7 @@ class Mirror:
             self._users.clear()
             self._forgotten.clear()
             self.items.clear()
+            self._heard, self._listed = Heard(), False
         self._forgotten |= changes.forgotten
         self._drop(changes.users)
         for item in changes.items:
@@ -137,6 +168,7 @@ class Mirror:
 
     def _drop(self, users: frozenset[str] | set[str]) -> None:
         self._generation += 1
+        self._heard.update(users)
         for user_id in users:
             self._users.pop(user_id, None)
 

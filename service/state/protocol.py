@@ -106,6 +106,13 @@ class StateStore(ABC):
         """What is known of a user; `NO_EVENTS` for one never heard of."""
 
     @abstractmethod
+    def users(self) -> AsyncIterator[list[str]]:
+        """Everybody of whom there are events or a tombstone, list by list, in any order, perhaps more than once.
+
+        Whoever comes to be known while this is going on may be missing.
+        """
+
+    @abstractmethod
     async def forget(self, user_id: str) -> None:
         """Remove a user's events, counts and kept answers, and leave a tombstone."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
+LOOKED_AT_ONCE = 2000
+"""How many entries are looked at in one go: less than a millisecond."""
 
 
 class Shelf(Generic[V]):
@@ -37,10 +40,14 @@ class Shelf(Generic[V]):
             self._kept.popitem(last=False)
             self.bytes -= oldest
 
-    def remove(self, unwanted: Callable[[Hashable, V], bool]) -> None:
-        """Take down whatever `unwanted(key, value)` says; looks at everything."""
-        for key in [key for key, (_, _, value) in self._kept.items() if unwanted(key, value)]:
-            self.bytes -= self._kept.pop(key)[1]
+    async def remove(self, unwanted: Callable[[Hashable, V], bool]) -> None:
+        """Take down whatever `unwanted(key, value)` says of what is there now; others get their turn meanwhile."""
+        for number, key in enumerate(list(self._kept)):
+            if number % LOOKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            entry = self._kept.get(key)
+            if entry is not None and unwanted(key, entry[2]):
+                self.bytes -= self._kept.pop(key)[1]
 
     def get(self, key: Hashable) -> V | None:
         """The value, or None once it has left."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 EVERY_USER = """
 local row = %d
 request = function()
-  row = row + 1
+  row = (row + 1) %% %d
   return wrk.format("GET", string.format("/recommend/A%%013d", row))
 end
 """
@@ -33,12 +33,14 @@ class Load:
     p99: float
 
 
-def wrk(url: str, connections: int, seconds: int = 2, *, first_user: int | None = None, key: str | None = None) -> Load:
-    """Ask as fast as answers come; `first_user`: a different user every time, from that row on."""
+def wrk(
+    url: str, connections: int, seconds: int = 2, *, users: tuple[int, int] | None = None, key: str | None = None
+) -> Load:
+    """Ask as fast as answers come; `users`: another one every time, after this row, round and round so many."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        if first_user is not None:
-            script.write(EVERY_USER % first_user)
+        if users is not None:
+            script.write(EVERY_USER % users)
             script.flush()
             command += ["-s", script.name]
         if key is not None:

@@ -91,14 +91,14 @@ def _starting(server: Server, root: Path, opened: Snapshot) -> list[str]:
 
 
 def _loads(server: Server, size: Size) -> list[str]:
-    wrk(server.address, 1, WARM_UP, first_user=size.users // 2)
+    wrk(server.address, 1, WARM_UP, users=(size.users // 2, size.users))
     one: list[Load] = []
     many: list[Load] = []
     faults = server.read_faults()
     for turn in range(ROUNDS):
         first = turn * size.users // 8
-        one.append(wrk(server.address, 1, SECONDS, first_user=first))
-        many.append(wrk(server.address, 16, SECONDS, first_user=first + size.users // 16))
+        one.append(wrk(server.address, 1, SECONDS, users=(first, size.users)))
+        many.append(wrk(server.address, 16, SECONDS, users=(first + size.users // 16, size.users)))
     return [
         spread([load.p50 for load in one]),
         spread([load.p99 for load in one]),

@@ -34,7 +34,6 @@ STACK = {
     "all of them": OFF | {"metrics": "true", "api_keys": KEY, "rate_limit": LIMIT},
 }
 PACED_SECONDS = 4.0
-UNASKED = 2_000
 AGAIN = f"/recommend/{user_id(5)}"
 
 
@@ -53,13 +52,13 @@ class Case:
     """Processor time per request, µs."""
 
     def ask(self, turn: int) -> None:
-        """One round; users that this server has not been asked about yet, where they have to be new."""
+        """One round; where users have to be new, each request of it is about another one, and nothing is kept of it."""
         key = KEY if self.keyed else None
-        first = turn * (BABY.users // ROUNDS) if self.new_users else None
+        users = (turn * (BABY.users // ROUNDS), BABY.users) if self.new_users else None
         seconds = 1 if self.new_users else SECONDS
         url = self.server.address if self.new_users else self.server.address + AGAIN
         before = self.server.processor_seconds()
-        load = wrk(url, self.connections, seconds, first_user=first, key=key)
+        load = wrk(url, self.connections, seconds, users=users, key=key)
         self.rates.append(load.rate)
         self.micros.append((self.server.processor_seconds() - before) / load.count * 1e6)
 
@@ -96,8 +95,8 @@ def run(folder: Path) -> None:
             cases.append(Case(f"asked again, with {name}", serving(**settings), 16, False, bases[16], keyed))
         with_redis = serving(**OFF, redis_url=redis.url)
         cases.append(Case("asked again, Redis", with_redis, 16, False, bases[16]))
-        fresh = {count: serving(**NEW) for count in CONNECTIONS}
-        cases += [Case("a new user each", fresh[count], count, True, bases[count]) for count in CONNECTIONS]
+        fresh = serving(**NEW)
+        cases += [Case("a new user each", fresh, count, True, bases[count]) for count in CONNECTIONS]
         in_redis = serving(**NEW, redis_url=redis.url, redis_prefix="new:")
         cases.append(Case("a new user each, Redis", in_redis, 16, True, bases[16]))
         usual = NEW | {"ahead_memory_mb": "0"}
@@ -109,14 +108,14 @@ def run(folder: Path) -> None:
         with service(
             store, watched_state, app="tests.benchmarks.watched:create_app", loop="asyncio", **usual
         ) as watched:
-            filled = [server.wait_for_ahead(BABY.users) for server in (*fresh.values(), in_redis)]
+            filled = [server.wait_for_ahead(BABY.users) for server in (fresh, in_redis)]
             for turn in range(ROUNDS):
                 for case in cases:
                     case.ask(turn)
             rates = {case.name: case.rates for case in cases if case.connections == 16}
             times = [
                 _paced("asked again", plain, lambda _: AGAIN, max(rates["asked again"]) / 2),
-                _paced("a new user each", fresh[1], _unasked, max(rates["a new user each"]) / 2),
+                _paced("a new user each", fresh, _new_user, max(rates["a new user each"]) / 2),
             ]
             paced(watched.address, _new_user, max(rates["a new user each, nothing made ahead"]) / 2, PACED_SECONDS)
         longest = json.loads(watch.read_text())
@@ -129,18 +128,12 @@ def run(folder: Path) -> None:
     Result("serve", _tables(cases, times, size, float(longest[0][0]) * 1e3), raw).keep()
 
 
-def _unasked(number: int) -> str:
-    """A user that the server asked through one connection was not asked about: it gets no further than this."""
-    turn, place = divmod(number % (ROUNDS * UNASKED), UNASKED)
-    return f"/recommend/{user_id((turn + 1) * (BABY.users // ROUNDS) - UNASKED + place)}"
-
-
 def _new_user(number: int) -> str:
     return f"/recommend/{user_id(number % BABY.users)}"
 
 
 def _paced(name: str, server: Server, path_of: Callable[[int], str], rate: float) -> list[str]:
-    taken = paced(server.address, path_of, rate, min(PACED_SECONDS, ROUNDS * UNASKED / rate))
+    taken = paced(server.address, path_of, rate, PACED_SECONDS)
     return [name, f"{rate:,.0f}", *(f"{part(taken, share):.2f}" for share in (0.5, 0.99)), f"{taken[-1]:.1f}"]
 
 

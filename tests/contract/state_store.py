@@ -41,6 +41,13 @@ class StateStoreContract(ABC):
         assert await self.events_in(store, "user/ü 1") == [first, second]
         assert await store.events_of("nobody") == NO_EVENTS
 
+    async def test_users_are_everybody_there_is_anything_about(self, store: StateStore) -> None:
+        names = {f"user/{number} ☃*" for number in range(1200)}
+        await store.append([event(name, item) for name in sorted(names) for item in ("i", "j")])
+        await store.forget("user/7 ☃*")
+        await store.forget("never heard of")
+        assert {name async for found in store.users() for name in found} == names | {"never heard of"}
+
     async def test_an_event_id_counts_once(self, store: StateStore) -> None:
         first = event("u", "i", event_id="same")
         assert await store.append([first, event("u", "j", event_id="same"), event("u", "k")]) == 2

@@ -11,6 +11,7 @@ import pytest
 from service.settings import Settings
 from tests.reliability.conftest import READERS, WRITERS, Record, TwoSnapshots, loaded
 from tests.support.load import Load
+from tests.support.redis_server import RedisServer
 from tests.support.service_client import in_process, started
 
 LIBRARIES = "faketime/libfaketime.so.1"
@@ -46,11 +47,26 @@ def test_set_back_and_forward(store: TwoSnapshots, tmp_path: Path, record: Recor
 
 
 @pytest.mark.anyio
-async def test_a_clock_set_back_does_not_close_the_door(store: TwoSnapshots, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted calls of a time to come would keep their caller out until it has come."""
+async def test_a_clock_set_back_does_not_close_the_door(
+    store: TwoSnapshots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls of a time to come, counted in Redis by the wall's clock, would keep their caller out until it has come.
+
+    A worker's own counter asks a clock that nobody sets.
+    """
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
-    async with in_process(store.root, rate_limit="3/minute") as client:
-        assert [(await client.get("/experts")).status_code for _ in range(4)] == [200, 200, 200, 429]
-        now -= 86400
-        assert [(await client.get("/experts")).status_code for _ in range(4)] == [200, 200, 200, 429]
+    redis = RedisServer(tmp_path / "redis")
+    redis.start()
+    try:
+        async with (
+            in_process(store.root, rate_limit="3/minute", redis_url=redis.url) as shared,
+            in_process(store.root, rate_limit="3/minute", state=tmp_path / "state") as own,
+        ):
+            for client in (shared, own):
+                assert [(await client.get("/experts")).status_code for _ in range(4)] == [200, 200, 200, 429]
+            now -= 86400
+            assert [(await shared.get("/experts")).status_code for _ in range(4)] == [200, 200, 200, 429]
+            assert 1 <= int((await own.get("/experts")).headers["retry-after"]) <= 60
+    finally:
+        redis.stop()

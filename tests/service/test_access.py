@@ -1,12 +1,14 @@
 """With keys nothing but the probes answers without one; admin calls want the admin key; no key is ever printed."""
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service.access import Keys
+from service.access import Keys, caller_of
+from service.errors import KeyRequired
 from service.settings import Settings
 from tests.support.service_client import ServiceClient, in_process
 
@@ -74,7 +76,10 @@ def test_keys_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("one\n\n two \n")
     keys = Keys.read(Settings(api_keys_file=file))
-    assert [keys.is_known(key) for key in ("one", "two", "three", "")] == [True, True, False, False]
+    for key, is_known in (("one", True), ("two", True), ("three", False), ("", False)):
+        caller = caller_of({"headers": [(b"x-api-key", key.encode())]})
+        with nullcontext() if is_known else pytest.raises(KeyRequired):
+            keys.check("/experts", caller)
 
 
 def test_a_file_without_a_key_is_an_error(tmp_path: Path) -> None:

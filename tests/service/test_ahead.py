@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ import numpy as np
 import pytest
 
 from service import ahead as module
-from service.ahead import RANKS, Table
-from service.ranking import Ranking
+from service.made import RANKS, Table
 from service.view import View
 from tests.support.events import event, sent
 from tests.support.service_client import ServiceClient, in_process, promoted
@@ -33,7 +33,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def made(client: ServiceClient) -> int:
     """Let the work ahead of questions catch up; how many users' rankings there are."""
     service = client.service
-    task = asyncio.create_task(service.ahead.follow(service.view, service.recommender.first_ranks))
+    task = asyncio.create_task(service.ahead.follow(service.view, service.recommender.first_ranks, service.speak))
     before, still = -1, 0
     while still < 20:
         await asyncio.sleep(0.002)
@@ -73,11 +73,9 @@ async def test_answers_are_the_usual_ones(store_root: Path, tmp_path: Path, para
             texts = [(await client.get(f"/recommend/{user}", params=params)).text for client in (ahead, usual)]
             first, second = (text[text.index('"items"') :] for text in texts)
             assert first == second
-        hits = 'magnet_cache_total{cache="ahead",outcome="hit"}'
-        text = (await ahead.get("/metrics")).text
-        (counted,) = [float(line.split()[-1]) for line in text.splitlines() if line.startswith(hits)]
         plain = set(params) <= {"k", "offset", "explain"} and params.get("offset", 0) + params.get("k", 20) <= RANKS
-        assert counted == (19 if plain else 0)  # the last user has no history
+        hits = 19 if plain else 0  # the last user has no history
+        assert await counted(ahead, "ahead", "hit") == hits
 
 
 async def test_an_explanation_shows_the_values_of_the_answer(store_root: Path, tmp_path: Path) -> None:
@@ -126,12 +124,13 @@ async def test_memory_is_bounded_and_the_longest_histories_come_first(store_root
     async with in_process(store_root, state=tmp_path / "a", ahead_memory_mb=0.02) as client:
         view = client.service.view()
         assert view is not None
-        capacity = Table(view, int(0.02 * 2**20)).capacity
+        capacity = Table(view, int(0.02 * 2**20), 0).capacity
         assert 0 < capacity < 19
         assert await made(client) == capacity
         lengths = np.diff(view.served.snapshot.array("history_indptr"))
         find = client.service.ahead.find
-        kept = [row for row in range(20) if find(view, row, slice(0, 20)) is not None]
+        users = map(view.served.snapshot.user_id, range(20))
+        kept = [row for row, user in enumerate(users) if find(view, user, slice(0, 20)) is not None]
         assert min(lengths[kept]) >= max(np.delete(lengths, kept))
 
 
@@ -147,14 +146,85 @@ async def test_numbers_that_do_not_fit_are_left_to_the_usual_way(store_root: Pat
     async with in_process(store_root, state=tmp_path / "a") as client:
         view = client.service.view()
         assert isinstance(view, View)
-        table, ranking = Table(view, 2**20), client.service.recommender.first_ranks(view, 1)
-        huge = Ranking(
-            ranking.rows, ranking.scores, ranking.contributions * 1e6, ranking.weights, ranking.modality_amounts
-        )
-        table.put(1, huge)
-        assert (table.count, table.get(1, slice(0, 20))) == (0, None)
-        table.put(1, ranking)
-        found = table.get(1, slice(3, 9))
+        table, made = Table(view, 2**20, 0), client.service.recommender.first_ranks(view, USER)
+        assert made is not None
+        for name in ("numbers", "modality_amounts"):
+            huge = replace(made.page, **{name: getattr(made.page, name) * 1e6})
+            table.put(USER, replace(made, page=huge))
+            assert (table.count, table.get(USER, slice(0, 20))) == (0, None)
+        table.put(USER, made)
+        found = table.get(USER, slice(3, 9))
         assert found is not None
-        for name in ("rows", "scores", "contributions", "weights", "modality_amounts"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(ranking, name)[3:9])
+        first, stop = made.page.counts[:3].sum(), made.page.counts[:9].sum()
+        np.testing.assert_array_equal(found.page.numbers, made.page.numbers[first:stop])
+        for name in ("rows", "chosen", "modality_amounts"):
+            np.testing.assert_array_equal(getattr(found.page, name), getattr(made.page, name)[3:9])
+        assert found.available == made.available
+
+
+async def test_nothing_is_left_of_who_was_forgotten(store_root: Path, tmp_path: Path) -> None:
+    async with in_process(store_root, state=tmp_path / "a", **UNCACHED) as client:
+        assert await made(client) == 19
+        view, ahead = client.service.view(), client.service.ahead
+        assert view is not None
+        found = client.service.recommender.first_ranks(view, USER)
+        assert found is not None
+        assert ahead.find(view, USER, slice(0, 20)) is not None
+        table = ahead._table
+        assert table is not None
+        place = table._places[USER]
+        assert place is not None
+        assert table._records[place].tobytes().strip(b"\0")
+        assert table._words.get(place)
+        await client.delete("/users/user%2F001")
+        table.put(USER, found)  # as by work that was under way
+        assert ahead.find(view, USER, slice(0, 20)) is None
+        assert not table._records[place].tobytes().strip(b"\0")
+        assert table._words.get(place) is None
+        await client.delete("/items/item%2F004")  # another view: everybody's ranking is made again
+        assert await made(client) == 18
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+async def test_an_answer_is_explained_by_its_id_by_every_worker(tmp_path: Path, swapped: bool) -> None:
+    """The very values, after the table they came from has gone, too."""
+    first, second = [write_tiny_pair_snapshot(tmp_path, seed=seed) for seed in (0, 1)]
+    promoted(tmp_path, first)
+    settings: dict[str, Any] = {"state": tmp_path / "state", "workers": 2}
+    async with in_process(tmp_path, **settings) as here, in_process(tmp_path, **settings) as there:
+        await made(here)
+        answers = [await here.recommend(USER, explain=explain) for explain in ("full", "experts", "none")]
+        assert (await counted(here, "ahead", "hit"), await counted(there, "ahead", "hit")) == (3, 0)
+        if swapped:
+            promoted(tmp_path, second)
+            for client in (here, there):
+                await client.service.watcher.catch_up()
+        for answer in answers:
+            for item, full in zip(answer["items"], answers[0]["items"], strict=True):
+                named = {"recommendation_id": answer["recommendation_id"], "item": item["item"]}
+                for client in (here, there):
+                    found = await client.json("/explain", **named)
+                    for name in ("score", "title", "image", "experts", "modality_amounts", "because"):
+                        assert found[name] == full[name]
+                    assert found["snapshot"] == first
+                await there.json("/explain", 404, **named | {"item": "item/not in it"})
+
+
+async def test_a_link_to_the_next_page_holds_while_items_change(store_root: Path, tmp_path: Path) -> None:
+    async with both(store_root, tmp_path) as clients:
+        links = [(await client.recommend(USER, k=10))["next"] for client in clients]
+        assert links[0] == links[1]
+        before = [(await client.get(links[0])).json()["items"] for client in clients]
+        assert before[0] == before[1]
+        gone = before[0][3]["item"]
+        for client in clients:
+            await client.delete("/items/" + gone.replace("/", "%2F"))
+        await made(clients[0])
+        after = [(await client.get(links[0])).json()["items"] for client in clients]
+        assert after[0] == after[1] == [item for item in before[0] if item["item"] != gone]
+
+
+async def counted(client: ServiceClient, cache: str, outcome: str) -> int:
+    name = f'magnet_cache_total{{cache="{cache}",outcome="{outcome}"}}'
+    (found,) = [line for line in (await client.get("/metrics")).text.splitlines() if line.startswith(name)]
+    return int(float(found.split()[-1]))

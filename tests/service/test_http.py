@@ -61,13 +61,19 @@ async def test_errors_are_problems(client: ServiceClient, method: str, path: str
     assert problem["detail"]
 
 
-async def test_a_crash_is_a_problem_too(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("part", "path"), [("recommend", USER), ("known", "/users/user%2F001")])
+async def test_a_crash_is_a_problem_too(
+    client: ServiceClient, monkeypatch: pytest.MonkeyPatch, part: str, path: str
+) -> None:
+    """On the direct way and on FastAPI's."""
+
     async def crash(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(client.service.recommender, "recommend", crash)
-    reply = await client.get(USER)
+    monkeypatch.setattr(client.service.recommender, part, crash)
+    reply = await client.get(path)
     assert (reply.status_code, reply.json()["type"]) == (500, "urn:problem-type:magnet:internal-error")
+    assert reply.headers["x-request-id"] == reply.json()["request_id"]
     assert "secret" not in reply.text
 
 

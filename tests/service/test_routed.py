@@ -145,5 +145,5 @@ def test_the_least_recently_used_leave_first(served: ServedSnapshot) -> None:
     assert routed.asker(view, users[0], NO_EVENTS) is askers[0]
     assert routed.asker(view, users[1], NO_EVENTS) is not askers[1]
     for user in users:
-        routed.forget(user)
+        routed.forget({user})
     assert (len(routed), routed.bytes) == (0, 0)
