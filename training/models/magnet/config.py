@@ -47,8 +47,8 @@ class BaseConfig(_Config):
     """Positives per step."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's step size."""
-    average: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the moving average of the parameters, which is what is validated and kept; 0 for the last step's."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of a moving average of the parameters, which then is what is validated and kept; 0 for the last step's."""
     view_alignment: float = Field(default=0.1, ge=0)
     """Weight of InfoNCE between the two views of an item."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
