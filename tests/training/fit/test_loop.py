@@ -121,7 +121,11 @@ def test_an_interruption_in_the_last_step_is_not_forgotten(tmp_path: Path) -> No
     assert fitted(Quadratic(), Run(tmp_path, resume=True)).steps == 40
 
 
-def test_a_second_interruption_does_not_wait(tmp_path: Path) -> None:
+def test_a_second_interruption_does_not_wait(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # whatever handler other tests' servers left behind
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, given))
+
     def twice(step: int) -> None:
         if step == 12:
             os.kill(os.getpid(), signal.SIGINT)

@@ -235,7 +235,7 @@ def test_validation_says_how_far_to_depart_and_with_what_weight(tmp_path: Path) 
     table = candidate_table(evidence, rows, fit.split.valid, fit.split.train, 20)
     chosen, judged = best_departure(evidence, learned, table)
     tried = {
-        share: mean_quality(TableScores(evidence.weighted(judged["factor"]), learned.departed(share), table).quality())
+        share: mean_quality(TableScores(evidence, learned.departed(share), table).by_weight().quality(judged["factor"]))
         for share in recipe.DEPARTURES
     }
     assert judged["mixture"] == pytest.approx(tried[judged["departure"]], abs=1e-6)
