@@ -31,7 +31,7 @@ def test_info_nce_is_cross_entropy_of_cosines() -> None:
     assert float(info_nce(torch.from_numpy(a), torch.from_numpy(a), 0.01).max()) < float(found.max())
 
 
-def test_lambda_rank_weighs_a_pair_by_what_its_swap_does_to_ndcg() -> None:
+def test_lambda_rank_gives_a_pair_what_its_swap_does_to_ndcg() -> None:
     """Every pair of a small list swapped for real, and NDCG at 3 reckoned before and after."""
     generator = torch.Generator().manual_seed(2)
     scores = torch.randn(2, 6, generator=generator, dtype=torch.float64)
