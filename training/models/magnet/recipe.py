@@ -104,7 +104,7 @@ class MagnetRecipe(Recipe):
         blend *= judged["factor"]
         exposure = config.cold_exposure or 0.0
         if config.cold_exposure is None and known is not None and form is not None:
-            form, exposure = choose_exposure(evidence, mixture, known, form, split, run.seed)
+            form, exposure = choose_exposure(evidence, mixture, known, form, split, config.cold_cost, run.seed)
             evidence = as_if_new(evidence, known, form, ~known.warm)
         evidence = replace(evidence, exposure=exposure)
         steps = tuple(outcomes[phase.name].best_step for phase in phases)
