@@ -5,11 +5,14 @@ Axes: `U` users, `I` items, `M` modalities (behaviour first).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from training.data.dataset import Dataset
+from training.data.splits import Split
 from training.graph.content import content_knn
 from training.models.blend import MOST_USERS
 from training.models.magnet.config import MagnetConfig
@@ -52,6 +55,17 @@ def hold_out(train: sparse.csr_array, share: float, seed: int) -> tuple[sparse.c
         return sparse.csr_array((ones, (users[chosen], items[chosen])), shape=train.shape)
 
     return matrix(~out), matrix(out)
+
+
+def on_warm_items(split: Split) -> Split:
+    """The split with validation positives on items with interactions alone.
+
+    What is chosen about those items is chosen on them: how new ones are let in beside them is a choice of its own.
+    """
+    warm = np.bincount(split.train.indices, minlength=split.train.shape[1]) > 0
+    valid = sparse.csr_array(split.valid * warm.astype(split.valid.dtype)[None, :])
+    valid.eliminate_zeros()
+    return replace(split, valid=valid)
 
 
 def some_users(positives: sparse.csr_array, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -36,7 +36,7 @@ from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
-from training.models.magnet.material import content_graphs, hold_out, modalities, presence, some_users
+from training.models.magnet.material import content_graphs, hold_out, modalities, on_warm_items, presence, some_users
 from training.models.magnet.new_items import (
     FormSettings,
     as_if_new,
@@ -85,7 +85,7 @@ class MagnetRecipe(Recipe):
         base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
         rest = replace(split, train=base_train, train_order=None)
         without = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
-        closed_form = choose_closed_form(split, content, config.item_item, run)
+        closed_form = choose_closed_form(on_warm_items(split), content, config.item_item, run)
         if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
             closed_form = replace(closed_form, cold_scale=0.0)
         known = content_of(dataset.features, content, split.train)
@@ -156,8 +156,13 @@ class MagnetRecipe(Recipe):
             base = with_new_items(base, fit_form(base, known, form), known)
         histories = capped_histories(split, config.history_cap)
         if blend is None:
-            users = base.users(histories)
-            blend = choose_blend(lambda block: users[block] @ base.candidates.T, histories, term, split)
+            users, warm = base.users(histories), np.bincount(split.train.indices, minlength=dataset.n_items) > 0
+            blend = choose_blend(
+                lambda block: np.where(warm, users[block] @ base.candidates.T, -np.inf),
+                histories,
+                term,
+                on_warm_items(split),
+            )
         routed = config.item_item.placement != "beside"
         return gather_evidence(
             base, histories, presence(dataset), term, blend, modalities(dataset), routed=routed
@@ -186,9 +191,7 @@ class MagnetRecipe(Recipe):
         fitted_on = candidate_table(
             before, some_users(held_out, rng), held_out, before.interactions, count, among=before.degree > 0
         )
-        warm = evidence.degree > 0
-        valid = sparse.csr_array(split.valid * warm.astype(np.float32)[None, :])
-        valid.eliminate_zeros()
+        warm, valid = evidence.degree > 0, on_warm_items(split).valid
         rows = some_users(valid, rng)
         selected_on = candidate_table(before, rows, valid, split.train, count, among=warm)
         mixture, schedule = self._mixture(before, (fitted_on, selected_on), dataset, config, run, outcomes)

@@ -178,8 +178,8 @@ COLD_DATA = tiny_dataset(n_users=120, n_items=150)
 
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Cold:
-    """A fit on a split with new items, and what content says of them."""
-    config, split = quick_config(), split_dataset(COLD_DATA, "cold-items", seed=0)
+    """A fit without item-item evidence on a split with new items, and what content says of them."""
+    config, split = quick_config(item_item={"enabled": False}), split_dataset(COLD_DATA, "cold-items", seed=0)
     fitted = MagnetRecipe().fit(COLD_DATA, split, config, Run(tmp_path_factory.mktemp("cold"), seed=0))
     assert isinstance(fitted, FittedMagnet)
     known = content_of(COLD_DATA.features, content_graphs(COLD_DATA, config), split.train)
@@ -210,7 +210,7 @@ def test_new_items_are_shown_as_far_as_the_others_can_afford(cold: Cold) -> None
         return float(recall_at(20, ranks, positives[has].indptr).mean())
 
     chosen = fitted.chosen.form.length
-    assert 0 < chosen < 1  # here, where the item-item term is off, there is too much of them at full length
+    assert 0 < chosen < 1  # without item-item evidence there is too much of them at full length
     least = (1 - COST) * recall(1.0, hidden=True)
     assert recall(chosen) >= least > recall(LENGTHS[LENGTHS.index(chosen) - 1])
 
