@@ -82,15 +82,14 @@ class MagnetRecipe(Recipe):
         """Steps 1 to 3."""
         content = content_graphs(dataset, config)
         outcomes: dict[str, Outcome] = {}
-        base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
-        rest = replace(split, train=base_train, train_order=None)
-        without = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
+        rest, held_out = hold_out(split, config.router.held_out, run.seed)
+        without = self._bases("held-out", rest.train, content, dataset, split, config, run, outcomes)
         closed_form = choose_closed_form(split, content, config.item_item, run)
         if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
             closed_form = replace(closed_form, cold_scale=0.0)
         known = content_of(dataset.features, content, split.train)
         reference = frozen(without)
-        form = None if known is None else choose_form(reference, known, reference.users(base_train), split, run.seed)
+        form = None if known is None else choose_form(reference, known, reference.users(rest.train), split, run.seed)
         before, _ = self._evidence(reference, rest, content, closed_form, form, dataset, config, run)
 
         phases = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=without)
