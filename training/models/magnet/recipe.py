@@ -255,7 +255,7 @@ class MagnetRecipe(Recipe):
         run: Run,
         outcomes: dict[str, Outcome],
     ) -> tuple[Mixture, EntropySchedule]:
-        """A mixture fitted on the first table and chosen on the second."""
+        """A mixture fitted on the first table and chosen on the second; the plain sum where either is empty."""
         fitted_on, selected_on = tables
         settings = config.router
         generator = torch.Generator().manual_seed(run.seed)
@@ -285,8 +285,10 @@ class MagnetRecipe(Recipe):
         phase = RouterPhase(
             "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )
-        if len(experts.roles) > 1 and len(phase.usable):
+        if len(experts.roles) > 1 and len(phase.usable) and len(selected_on.user_rows):
             outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
+        else:  # no more than the chance of initial values is in it
+            mixture = mixture.departed(0.0)
         mixture.eval()
         return mixture, schedule
 
@@ -305,8 +307,11 @@ def best_departure(evidence: Evidence, mixture: Mixture, table: CandidateTable) 
     """The mixture as far from the plain sum as ranks `table` best, each with the item-item weight that suits it.
 
     What was learned on few held-out positives overshoots: a part of it is often better than all of it, or than none.
-    The item-item weight was chosen for the sum; a mixture that reads behaviour less wants it larger.
+    The item-item weight was chosen for the sum; a mixture that reads behaviour less wants it larger. Where there is
+    nobody to rank for, the plain sum is kept.
     """
+    if not len(table.user_rows):
+        return mixture.departed(0.0), {"departure": 0.0, "factor": 1.0}
     chosen, judged = mixture, {"departure": 0.0, "factor": 1.0, "mixture": -np.inf}
     for share in DEPARTURES:
         candidate = mixture.departed(share)
