@@ -123,9 +123,9 @@ def test_metrics_have_the_promised_fields(ran: Ran) -> None:
 
 def steps_per_epoch() -> tuple[int, int]:
     """Of the first base, which a share of the training positives is held out from, and of the continued one."""
-    train = split_dataset(tiny_dataset(), "random", seed=5).train
-    shortened, _ = hold_out(train, MagnetConfig.model_validate(QUICK).router.held_out, seed=5)
-    return tuple(-(-part.nnz // QUICK["base"]["batch_size"]) for part in (shortened, train))
+    split = split_dataset(tiny_dataset(), "random", seed=5)
+    shortened, _ = hold_out(split, MagnetConfig.model_validate(QUICK).router.held_out, seed=5)
+    return tuple(-(-part.train.nnz // QUICK["base"]["batch_size"]) for part in (shortened, split))
 
 
 def test_the_run_directory_is_complete(ran: Ran, data: Path) -> None:

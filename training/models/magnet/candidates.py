@@ -60,7 +60,7 @@ def candidate_table(
     reader = Reader(evidence)
     collected: list[tuple[Tensor, ...]] = []
     readings: list[Reading] = []
-    for start in range(0, len(user_rows), block):
+    for start in range(0, max(len(user_rows), 1), block):  # of nobody an empty table, with all its columns
         rows = user_rows[start : start + block]
         term = evidence.item_item_scores(rows)
         static = evidence.users[rows] @ evidence.base.candidates.T + term.sum(axis=1)

@@ -37,24 +37,33 @@ def content_graphs(dataset: Dataset, config: MagnetConfig) -> dict[str, sparse.c
     }
 
 
-def hold_out(train: sparse.csr_array, share: float, seed: int) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Take `share` of the positives of users and items that have more than two out of `train`.
+def hold_out(split: Split, share: float, seed: int) -> tuple[Split, sparse.csr_array]:
+    """Take `share` of the positives of users and items that have more than two out of the training part.
+
+    Whoever would lose all of them keeps the one that was drawn last: the base has to know every user and item of it.
 
     Returns:
-        the rest and what was held out, both (U, I).
+        the split with the rest as its training part, and (U, I) what was held out.
 
     """
-    rng = np.random.default_rng([seed, 3])
+    train, rng = split.train, np.random.default_rng([seed, 3])
     users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
     items = train.indices
     many = (np.diff(train.indptr)[users] > 2) & (np.bincount(items, minlength=train.shape[1])[items] > 2)
-    out = many & (rng.random(len(items)) < share)
+    draws = rng.random(len(items))
+    out = many & (draws < share)
+    for owners in (users, items):
+        emptied = np.bincount(owners) == np.bincount(owners[out], minlength=int(owners.max(initial=-1)) + 1)
+        last_first = np.flatnonzero(out & emptied[owners])
+        last_first = last_first[np.argsort(-draws[last_first])]
+        out[last_first[np.unique(owners[last_first], return_index=True)[1]]] = False
 
     def matrix(chosen: NDArray[np.bool_]) -> sparse.csr_array:
         ones = np.ones(int(chosen.sum()), np.float32)
         return sparse.csr_array((ones, (users[chosen], items[chosen])), shape=train.shape)
 
-    return matrix(~out), matrix(out)
+    order = None if split.train_order is None else split.train_order[~out]
+    return replace(split, train=matrix(~out), train_order=order), matrix(out)
 
 
 def on_warm_items(split: Split) -> Split:

@@ -82,15 +82,14 @@ class MagnetRecipe(Recipe):
         """Steps 1 to 3."""
         content = content_graphs(dataset, config)
         outcomes: dict[str, Outcome] = {}
-        base_train, held_out = hold_out(split.train, config.router.held_out, run.seed)
-        rest = replace(split, train=base_train, train_order=None)
-        without = self._bases("held-out", base_train, content, dataset, split, config, run, outcomes)
+        rest, held_out = hold_out(split, config.router.held_out, run.seed)
+        without = self._bases("held-out", rest.train, content, dataset, split, config, run, outcomes)
         closed_form = choose_closed_form(on_warm_items(split), content, config.item_item, run)
         if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
             closed_form = replace(closed_form, cold_scale=0.0)
         known = content_of(dataset.features, content, split.train)
         reference = frozen(without)
-        form = None if known is None else choose_form(reference, known, reference.users(base_train), split, run.seed)
+        form = None if known is None else choose_form(reference, known, reference.users(rest.train), split, run.seed)
         before, _ = self._evidence(reference, rest, content, closed_form, form, dataset, config, run)
 
         phases = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=without)
@@ -259,7 +258,7 @@ class MagnetRecipe(Recipe):
         run: Run,
         outcomes: dict[str, Outcome],
     ) -> tuple[Mixture, EntropySchedule]:
-        """A mixture fitted on the first table and chosen on the second."""
+        """A mixture fitted on the first table and chosen on the second; the plain sum where either is empty."""
         fitted_on, selected_on = tables
         settings = config.router
         generator = torch.Generator().manual_seed(run.seed)
@@ -289,8 +288,10 @@ class MagnetRecipe(Recipe):
         phase = RouterPhase(
             "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )
-        if len(experts.roles) > 1 and len(phase.usable):
+        if len(experts.roles) > 1 and len(phase.usable) and len(selected_on.user_rows):
             outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
+        else:  # no more than the chance of initial values is in it
+            mixture = mixture.departed(0.0)
         mixture.eval()
         return mixture, schedule
 
@@ -309,8 +310,11 @@ def best_departure(evidence: Evidence, mixture: Mixture, table: CandidateTable) 
     """The mixture as far from the plain sum as ranks `table` best, each with the item-item weight that suits it.
 
     What was learned on few held-out positives overshoots: a part of it is often better than all of it, or than none.
-    The item-item weight was chosen for the sum; a mixture that reads behaviour less wants it larger.
+    The item-item weight was chosen for the sum; a mixture that reads behaviour less wants it larger. Where there is
+    nobody to rank for, the plain sum is kept.
     """
+    if not len(table.user_rows):
+        return mixture.departed(0.0), {"departure": 0.0, "factor": 1.0}
     chosen, judged = mixture, {"departure": 0.0, "factor": 1.0, "mixture": -np.inf}
     for share in DEPARTURES:
         candidate = mixture.departed(share)

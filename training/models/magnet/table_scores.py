@@ -45,7 +45,7 @@ class TableScores:
 
     @torch.no_grad()
     def spread(self) -> float:
-        """The standard deviation of a user's candidates' scores without a mixture, on average over users."""
+        """The standard deviation of a user's candidates' scores without a mixture, on average over users; of none 1."""
         found = []
         for rows in _blocks(len(self.table.user_rows)):
             scores, unseen = self.static(rows), self.table.unseen[rows]
@@ -53,7 +53,7 @@ class TableScores:
             mean = torch.where(unseen, scores, 0.0).sum(dim=1, keepdim=True) / count
             squares = torch.where(unseen, scores - mean, 0.0).square().sum(dim=1, keepdim=True) / count
             found.append(squares.sqrt())
-        return max(float(torch.cat(found).mean()), 1e-6) if found else 1.0
+        return max(float(torch.cat(found).mean()), 1e-6) if len(self.table.user_rows) else 1.0
 
     @torch.no_grad()
     def by_weight(self) -> ScoresByWeight:

@@ -4,8 +4,11 @@ Axes: `U` users, `I` items.
 """
 
 import copy
+import json
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ import pytest
 import torch
 from scipy import sparse
 
-from tests.support.tiny_dataset import tiny_dataset
+from tests.support.tiny_dataset import N_COLD, tiny_dataset
 from tests.support.tiny_magnet import Fit, fit_magnet, quick_config
-from training.data.splits import everything, split_dataset
+from training.data.dataset import Dataset
+from training.data.interactions import Interactions
+from training.data.splits import Split, everything, split_dataset
 from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.loop import Interrupted
@@ -39,15 +44,31 @@ def dense(matrix: sparse.csr_array) -> Any:
 
 
 def test_held_out_positives_are_taken_out_and_only_where_there_are_enough() -> None:
-    train = split_dataset(tiny_dataset(), "random", seed=0).train
-    rest, held_out = hold_out(train, 0.3, seed=1)
-    np.testing.assert_array_equal(dense(rest) + dense(held_out), dense(train))
-    assert not (dense(rest) * dense(held_out)).any()
+    split = split_dataset(tiny_dataset(), "random", seed=0)
+    train = split.train
+    rest, held_out = hold_out(split, 0.3, seed=1)
+    np.testing.assert_array_equal(dense(rest.train) + dense(held_out), dense(train))
+    assert not (dense(rest.train) * dense(held_out)).any()
     users, items = np.nonzero(dense(held_out))
     assert (np.diff(train.indptr)[users] > 2).all()
     assert (dense(train).sum(axis=0)[items] > 2).all()
     assert 0.2 < held_out.nnz / train.nnz < 0.35
-    np.testing.assert_array_equal(dense(hold_out(train, 0.3, seed=1)[1]), dense(held_out))
+    np.testing.assert_array_equal(dense(hold_out(split, 0.3, seed=1)[1]), dense(held_out))
+
+
+def test_nobody_is_left_without_a_positive_and_the_rest_stays_in_order() -> None:
+    split = split_dataset(tiny_dataset(), "random", seed=0)
+    rest, held_out = hold_out(split, 0.95, seed=1)
+    for axis in (0, 1):
+        before, after = (dense(part.train).sum(axis=axis) for part in (split, rest))
+        np.testing.assert_array_equal(after > 0, before > 0)
+    assert held_out.nnz > 0.6 * split.train.nnz
+    indptr, items = split.history()
+    kept_indptr, kept_items = rest.history()
+    for user in range(split.train.shape[0]):
+        whole = items[indptr[user] : indptr[user + 1]]
+        kept = dense(rest.train)[user, whole] > 0
+        np.testing.assert_array_equal(kept_items[kept_indptr[user] : kept_indptr[user + 1]], whole[kept])
 
 
 def test_capped_histories_are_the_latest_items() -> None:
@@ -172,6 +193,45 @@ def test_options_fit_and_say_what_they_are(changed: dict[str, Any], tmp_path: Pa
     beside = fit.config.item_item.enabled and fit.refitted.chosen.blend > 0 and not fit.refitted.evidence.routed
     assert ("base" in roles) == beside
     assert fit.fitted.mixture.router.top_k == (fit.config.router.top_k or 3)
+
+
+def of_few_positives() -> tuple[Dataset, Split]:
+    """Everybody took three things: one is left to train on, so none can be held out."""
+    dataset = tiny_dataset()
+    given = dataset.interactions
+    place = np.arange(len(given)) - np.searchsorted(given.user_row, given.user_row)
+    few = np.flatnonzero(place < 3)
+    assert given.timestamp is not None
+    thinned = Interactions(given.user_row[few], given.item_row[few], timestamp=given.timestamp[few])
+    dataset = replace(dataset, interactions=thinned)
+    return dataset, split_dataset(dataset, "leave-last", seed=0)
+
+
+def of_new_items_to_judge_by() -> tuple[Dataset, Split]:
+    """Validation asks for items alone that nobody took in training."""
+    dataset = tiny_dataset()
+    split = split_dataset(dataset, "random", seed=0)
+    valid = np.zeros(split.valid.shape, np.float32)
+    valid[:20, -N_COLD:] = 1
+    return dataset, replace(split, valid=sparse.csr_array(valid))
+
+
+@pytest.mark.parametrize("made", [of_few_positives, of_new_items_to_judge_by], ids=lambda made: made.__name__)
+def test_where_routing_cannot_be_learned_or_judged_the_plain_sum_is_served(
+    made: Callable[[], tuple[Dataset, Split]], tmp_path: Path
+) -> None:
+    dataset, split = made()
+    run, config = Run(tmp_path, seed=3), quick_config(cold_exposure=0.0)
+    fitted = MagnetRecipe().fit(dataset, split, config, run)
+    assert isinstance(fitted, FittedMagnet)
+    facts = fitted.training_facts()
+    assert "router" not in facts["phases"]
+    assert "NaN" not in json.dumps(facts)
+    assert "Infinity" not in json.dumps(facts)
+    rows = np.arange(dataset.n_users)
+    np.testing.assert_allclose(fitted.score_block(rows), fitted.evidence.static_scores(rows), atol=2e-5)
+    refitted = MagnetRecipe().refit(fitted, dataset, everything(dataset), config, run)
+    assert np.isfinite(refitted.score_block(rows)).all()
 
 
 def test_mixed_precision_fits(tmp_path: Path) -> None:
