@@ -71,6 +71,7 @@ class Graphs:
             row_normalise(sparse.csr_array(self.content_graph * warm[None, :])), device
         )
         self.history = RowsOfProduct(train, device)
+        self.history_length = torch.from_numpy(np.diff(train.indptr).astype(np.int64)).to(device)
 
     def step_original(self, x: Float[Tensor, "I W"]) -> Float[Tensor, "I W"]:
         """One hop item → users → item over training edges."""
@@ -235,6 +236,9 @@ class DualViewBase(nn.Module):
         distinct, place = torch.unique(user_rows, return_inverse=True)
         users = self.graphs.history(distinct.cpu().numpy(), views.history)[place]
         users = users - views.history[item_rows]
+        # of a history of one item nothing is left: the length of 0 would multiply gradients by 1e12, which cancel but
+        # for their rounding
+        users = users.masked_fill((self.graphs.history_length[user_rows] == 1)[:, None], 0.0)
         users = nn.functional.normalize(users, dim=1) / self.config.temperature
         candidates = nn.functional.normalize(views.candidate[torch.cat([item_rows, negatives])], dim=1)
         own, others = candidates[: len(item_rows)], candidates[len(item_rows) :]

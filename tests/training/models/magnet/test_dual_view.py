@@ -184,6 +184,30 @@ def test_the_loss_leaves_the_positive_out_of_the_users_sum_and_masks_own_negativ
     assert float(found["softmax"].detach()) == pytest.approx(np.mean(expected), rel=1e-4)
 
 
+def test_histories_of_one_item_teach_nothing_and_disturb_nothing() -> None:
+    """The positive left out, nothing is left of them: a direction of rounding errors, which gradients blow up."""
+    _, _, train = base_of(())
+    lone = np.arange(0, train.shape[0], 3)
+    thinned = train.toarray()
+    thinned[lone] *= np.cumsum(thinned[lone] > 0, axis=1) == 1
+    graph = GraphConfig(rho=0)
+    graphs = Graphs(sparse.csr_array(thinned), {}, graph, CPU)
+    owners, items = (torch.from_numpy(rows) for rows in np.nonzero(thinned))
+
+    def gradient(chosen: NDArray[np.bool_]) -> torch.Tensor:
+        config = BaseConfig(embedding_size=D, id_std=1.0)
+        module = DualViewBase(graphs, {}, graph, config, torch.Generator().manual_seed(2))
+        users, negatives = owners[chosen], torch.arange(0, train.shape[1], 2)
+        own = torch.from_numpy(thinned[users.numpy()][:, negatives.numpy()] > 0)
+        loss = module.losses(users, items[chosen], negatives, own, None)["softmax"] * int(chosen.sum())
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert module.identity.grad is not None
+        return module.identity.grad
+
+    others = ~np.isin(owners.numpy(), lone)
+    torch.testing.assert_close(gradient(np.ones(len(owners), bool)), gradient(others), rtol=1e-4, atol=1e-4)
+
+
 def test_the_views_are_aligned_by_infonce() -> None:
     module, _, train = base_of()
     items = torch.from_numpy(train.indices[:6].astype(np.int64))
