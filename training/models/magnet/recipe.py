@@ -157,10 +157,17 @@ class MagnetRecipe(Recipe):
         if blend is None:
             users = base.users(histories)
             blend = choose_blend(lambda block: users[block] @ base.candidates.T, histories, term, split)
-        routed = config.item_item.placement != "beside"
-        return gather_evidence(
-            base, histories, presence(dataset), term, blend, modalities(dataset), routed=routed
-        ), blend
+        evidence = gather_evidence(
+            base,
+            histories,
+            presence(dataset),
+            term,
+            blend,
+            modalities(dataset),
+            degree=np.bincount(split.train.indices, minlength=dataset.n_items).astype(np.float32),
+            routed=config.item_item.placement != "beside",
+        )
+        return evidence, blend
 
     def _chosen_mixture(
         self,
@@ -182,9 +189,8 @@ class MagnetRecipe(Recipe):
 
         """
         count, rng = config.router.candidates, np.random.default_rng([run.seed, 7])
-        fitted_on = candidate_table(
-            before, some_users(held_out, rng), held_out, before.interactions, count, among=before.degree > 0
-        )
+        known = sparse.csr_array(split.train - held_out)
+        fitted_on = candidate_table(before, some_users(held_out, rng), held_out, known, count, among=before.degree > 0)
         warm = evidence.degree > 0
         valid = sparse.csr_array(split.valid * warm.astype(np.float32)[None, :])
         valid.eliminate_zeros()
