@@ -154,18 +154,26 @@ class MagnetRecipe(Recipe):
         if known is not None and form is not None:
             base = with_new_items(base, fit_form(base, known, form), known)
         histories = capped_histories(split, config.history_cap)
+        degree = np.bincount(split.train.indices, minlength=dataset.n_items).astype(np.float32)
         if blend is None:
-            users, warm = base.users(histories), np.bincount(split.train.indices, minlength=dataset.n_items) > 0
+            users = base.users(histories)
             blend = choose_blend(
-                lambda block: np.where(warm, users[block] @ base.candidates.T, -np.inf),
+                lambda block: np.where(degree > 0, users[block] @ base.candidates.T, -np.inf),
                 histories,
                 term,
                 on_warm_items(split),
             )
-        routed = config.item_item.placement != "beside"
-        return gather_evidence(
-            base, histories, presence(dataset), term, blend, modalities(dataset), routed=routed
-        ), blend
+        evidence = gather_evidence(
+            base,
+            histories,
+            presence(dataset),
+            term,
+            blend,
+            modalities(dataset),
+            degree=degree,
+            routed=config.item_item.placement != "beside",
+        )
+        return evidence, blend
 
     def _chosen_mixture(
         self,
@@ -187,9 +195,8 @@ class MagnetRecipe(Recipe):
 
         """
         count, rng = config.router.candidates, np.random.default_rng([run.seed, 7])
-        fitted_on = candidate_table(
-            before, some_users(held_out, rng), held_out, before.interactions, count, among=before.degree > 0
-        )
+        known = sparse.csr_array(split.train - held_out)
+        fitted_on = candidate_table(before, some_users(held_out, rng), held_out, known, count, among=before.degree > 0)
         warm, valid = evidence.degree > 0, on_warm_items(split).valid
         rows = some_users(valid, rng)
         selected_on = candidate_table(before, rows, valid, split.train, count, among=warm)

@@ -38,7 +38,7 @@ class Evidence:
     base: FrozenBase
     interactions: sparse.csr_array  # (U, I) histories
     present: NDArray[np.bool_]  # (I, M)
-    degree: F32  # (I,)
+    degree: F32  # (I,) how often each item was taken, also where it is not among the latest items of a history
     item_item: ItemItem | None
     item_item_shares: dict[int, sparse.csr_array]  # modality's column → (I, I) its share of the term, weighted
     users: F32  # (U, D)
@@ -99,6 +99,7 @@ def gather_evidence(
     weight: float,
     modalities: Sequence[str],
     *,
+    degree: F32,
     routed: bool,
 ) -> Evidence:
     """What the mixture reads, for users with these histories; `weight` is the item-item term's."""
@@ -106,7 +107,6 @@ def gather_evidence(
     if item_item is not None and weight:
         item_item = replace(item_item, values=item_item.values * np.float32(weight))
         shares = {list(modalities).index(name): item_item.share(name) for name in item_item.shares}
-    degree = np.asarray(interactions.sum(axis=0), dtype=np.float32).ravel()
     return Evidence(
         base=base,
         interactions=interactions,

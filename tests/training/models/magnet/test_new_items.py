@@ -221,7 +221,14 @@ def with_item_item(cold: Cold) -> tuple[FittedMagnet, Evidence]:
     term = fit_closed_form(split.train, {}, ClosedFormSettings(20.0, 0.0, {}), per_row=60)
     weight, evidence = 5.0, fitted.evidence
     return fitted, gather_evidence(
-        evidence.base, evidence.interactions, evidence.present, term, weight, fitted.modalities, routed=True
+        evidence.base,
+        evidence.interactions,
+        evidence.present,
+        term,
+        weight,
+        fitted.modalities,
+        degree=evidence.degree,
+        routed=True,
     )
 
 

@@ -28,13 +28,13 @@ from training.fit.loop import Interrupted
 from training.fit.run import Run
 from training.models.blend import best_weight
 from training.models.magnet import recipe
-from training.models.magnet.candidates import candidate_table
+from training.models.magnet.candidates import CandidateTable, candidate_table
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.material import hold_out
 from training.models.magnet.recipe import MagnetRecipe, best_departure, mean_quality
 from training.models.magnet.router_phase import RouterPhase
-from training.models.magnet.scored import MagnetScorer, Mixture
+from training.models.magnet.scored import Evidence, MagnetScorer, Mixture
 from training.models.magnet.table_scores import TableScores
 from training.models.protocol import capped_histories
 
@@ -282,7 +282,7 @@ def test_a_mixture_that_departs_by_nothing_is_the_plain_sum(placement: str, tmp_
     evidence, rows = fit.fitted.evidence, np.arange(fit.dataset.n_users)
     learned = a_learned_mixture(fit)
     plain = MagnetScorer(evidence, learned.departed(0.0)).score_block(rows)
-    np.testing.assert_allclose(plain, evidence.static_scores(rows), atol=2e-5)
+    np.testing.assert_allclose(plain, evidence.static_scores(rows), atol=2e-6 * max(10.0, float(np.ptp(plain))))
     whole = MagnetScorer(evidence, learned).score_block(rows)
     np.testing.assert_array_equal(MagnetScorer(evidence, learned.departed(1.0)).score_block(rows), whole)
     assert np.abs(whole - plain).max() > 1e-3
@@ -304,6 +304,25 @@ def test_validation_says_how_far_to_depart_and_with_what_weight(tmp_path: Path) 
     kept = learned.departed(judged["departure"])
     torch.testing.assert_close(chosen.router.pair_weights, kept.router.pair_weights)
     torch.testing.assert_close(chosen.experts.item_map, kept.experts.item_map)
+
+
+def test_what_lies_beyond_the_cap_of_histories_is_still_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No candidate for whoever took it, and no new item: neither to fit routing on, nor when scores are made."""
+    tables: list[tuple[CandidateTable, sparse.csr_array]] = []
+
+    def noted(evidence: Evidence, rows: Any, positives: sparse.csr_array, *given: Any, **more: Any) -> CandidateTable:
+        tables.append((candidate_table(evidence, rows, positives, *given, **more), positives))
+        return tables[-1][0]
+
+    monkeypatch.setattr(recipe, "candidate_table", noted)
+    fit = fit_magnet(tiny_dataset(), tmp_path, history_cap=2)
+    for model, part in ((fit.fitted, fit.split), (fit.refitted, fit.interactions)):
+        assert (np.diff(model.evidence.interactions.indptr) <= 2).all()
+        np.testing.assert_array_equal(model.evidence.degree, dense(part.train).sum(axis=0))
+    assert len(tables) == 3
+    for table, positives in tables:
+        taken = dense(fit.split.train) > dense(positives)
+        assert not taken[table.user_rows[:, None], table.items.numpy()][table.unseen.numpy()].any()
 
 
 def test_items_that_nobody_took_are_no_candidates_to_fit_on(tmp_path: Path) -> None:
