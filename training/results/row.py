@@ -93,8 +93,10 @@ class Row(BaseModel):
 
     @property
     def protocol(self) -> str:
-        """The split, and what the test knows beside the training part."""
-        return self.split + (", validation joined" if self.config.get("join_valid") else "")
+        """The split, what the test knows beside the training part, and what is known of items."""
+        masked = float(str(self.config.get("mask_features") or 0))
+        joined = ", validation joined" if self.config.get("join_valid") else ""
+        return self.split + joined + (f", {masked:.0%} of content masked" if masked else "")
 
     @property
     def stem(self) -> str:

@@ -211,6 +211,14 @@ def test_rows_that_do_not_go_together_are_refused(work: Path, rows: Path) -> Non
         read_rows(rows)
 
 
+def test_rows_under_other_conditions_stand_apart(work: Path, tmp_path: Path) -> None:
+    row, groups = collect(work / "magnet", tables=["main"])
+    conditions: list[dict[str, Any]] = [{}, {"mask_features": 0.3}, {"mask_features": 0.5}, {"join_valid": True}]
+    paths = [save_row(tmp_path, row.model_copy(update={"config": row.config | of}), groups) for of in conditions]
+    assert len({path.parent for path in paths}) == len(conditions)
+    assert len(read_rows(tmp_path)) == len(conditions)
+
+
 def test_a_setting_that_is_gone_is_named(rows: Path) -> None:
     row = read_row(rows / "tiny-random" / "ease.0.json")
     with pytest.raises(ResultsError, match="no_such"):
