@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 class Averages:
     """Exponential moving averages of all parameters; early steps, which know little, are forgotten faster.
 
-    With a decay of 0 nothing is kept, and the module stays as it is.
+    Parameters whose `decay`, by name, is 0 stay as they are, and nothing is kept of them.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: nn.Module, decay: Callable[[str], float]) -> None:
         self._decay, self._module = decay, module
-        self._values = self._latest() if decay else {}
+        self._values = {name: value for name, value in self._latest().items() if decay(name)}
 
     def _latest(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self._module.named_parameters()}
@@ -25,9 +25,9 @@ class Averages:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the parameters as they are after `step` (from 1) steps."""
-        decay = min(self._decay, step / (step + 9))
-        for name, value in self._module.named_parameters() if self._values else ():
-            self._values[name].lerp_(value, 1 - decay)
+        for name, value in self._module.named_parameters():
+            if name in self._values:
+                self._values[name].lerp_(value, 1 - min(self._decay(name), step / (step + 9)))
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -50,6 +50,10 @@ class Phase(ABC, Generic[ModuleT]):
     def validate(self) -> dict[str, float]:
         """Validation figures; the loop selects by `recall@20`."""
 
+    def average_of(self, parameter: str) -> float:
+        """The decay of one parameter's moving average, by its name in the module."""
+        return self.average
+
     def selectable(self, step: int) -> bool:
         """Whether the present state may be chosen yet; before, there is neither selection nor early stopping."""
         return True
@@ -91,7 +95,7 @@ def run_phase(
 
     """
     path = run.checkpoints / f"{phase.name}.pt"
-    averages = Averages(phase.module, phase.average)
+    averages = Averages(phase.module, phase.average_of)
     state = load_checkpoint(path) if run.resume else None
     best_state: dict[str, Any] | None = None
     best, best_step, step, bad, seconds = {"recall@20": -math.inf}, 0, 0, 0, 0.0

@@ -11,6 +11,7 @@ _QUALITY = {"valid/recall@20": "Recall@20", "valid/ndcg@20": "NDCG@20"}
 _ENTROPIES = {"load_entropy": "of the mean load", "pair_entropy": "of one pair's gate"}
 _PHASES = {
     "held-out": "The base, fitted without some of everybody's positives: on those the router learns.",
+    "joint": "Base, experts and router together, fitted without some of everybody's positives.",
     "router": "Experts and router, on the frozen base.",
     "base": "The base that is measured, fitted on all of the training part.",
     "refit": "The base once more, on all interactions: this one is served.",

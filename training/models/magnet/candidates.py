@@ -41,6 +41,7 @@ def candidate_table(
     count: int,
     *,
     among: NDArray[np.bool_] | None = None,
+    drawn_by: np.random.Generator | None = None,
     block: int = 256,
 ) -> CandidateTable:
     """The best `count` unseen items of each user by the static score; ties by item row.
@@ -53,6 +54,8 @@ def candidate_table(
         count: C, at most I.
         among: (I,) what may be a candidate at all; everything where omitted. To fit on: items that nobody has taken
             cannot be positives there, and a mixture that sees them as candidates learns to bury them.
+        drawn_by: where the base says nothing yet: candidates are the positives and the best by the item-item evidence,
+            and where that says nothing either, they are drawn.
         block: users at once.
 
     """
@@ -63,7 +66,12 @@ def candidate_table(
     for start in range(0, max(len(user_rows), 1), block):  # of nobody an empty table, with all its columns
         rows = user_rows[start : start + block]
         term = evidence.item_item_scores(rows)
-        static = evidence.users[rows] @ evidence.base.candidates.T + term.sum(axis=1)
+        static = term.sum(axis=1)
+        if drawn_by is None:
+            static = evidence.users[rows] @ evidence.base.candidates.T + static
+        else:
+            static += np.float32(1e-9) * drawn_by.random(static.shape, np.float32)
+            static[positives[rows].toarray() > 0] = np.inf
         static[seen[rows].toarray() > 0] = -np.inf
         if among is not None:
             static[:, ~among] = -np.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.models.item_item import EvidenceConfig
 
@@ -99,6 +99,9 @@ class RouterConfig(_Config):
     """Decay of the moving average of the parameters, which is what is validated and kept; 0 for the last step's."""
     z_loss: float = Field(default=1e-4, ge=0)
     """Weight of the bound on the router's logits."""
+    joint: bool = False
+    """Base, experts and router are fitted together while positives are held out, instead of one after the other (a
+    control). `steps` then says only how late the second stage may begin; there is one member."""
 
 
 class EntropyConfig(_Config):
@@ -154,3 +157,9 @@ class MagnetConfig(_Config):
     """Bases trained apart from different seeds and concatenated."""
     history_cap: int = Field(default=512, ge=1)
     """Items of a history that count, the latest ones."""
+
+    @model_validator(mode="after")
+    def _one_member_is_fitted_jointly(self) -> MagnetConfig:
+        if self.router.joint and self.members > 1:
+            raise ValueError(f"expected members = 1 with router.joint, found {self.members}: each would need a mixture")
+        return self

@@ -209,6 +209,10 @@ class DualViewBase(nn.Module):
     @torch.no_grad()
     def candidate_parts(self) -> Float[Tensor, "I M D"]:
         """The candidate table split by modality: `parts.sum(1) == forward().candidate`, exactly but for rounding."""
+        return self.split_tables()[1]
+
+    def split_tables(self) -> tuple[Float[Tensor, "I M D"], Float[Tensor, "I M D"]]:
+        """Both tables of `forward()` split by modality: history, candidate."""
         parts = self.node_features()
         parts["behaviour"] = torch.where(self.cold[:, None], 0.0, parts["behaviour"])
         views = {name: self.propagate(part) for name, part in parts.items()}
@@ -220,8 +224,9 @@ class DualViewBase(nn.Module):
         for name, part in parts.items():
             fused = self.fuse(*views[name], gates)
             own = torch.zeros_like(part) if name == "behaviour" else part
-            split.append(self.as_new(self.cold, own, fused, norm)[1])
-        return torch.stack(split, dim=1)
+            split.append(self.as_new(self.cold, own, fused, norm))
+        history, candidate = (torch.stack(table, dim=1) for table in zip(*split, strict=True))
+        return history, candidate
 
     def losses(
         self,

@@ -77,6 +77,19 @@ def on_warm_items(split: Split) -> Split:
     return replace(split, valid=valid)
 
 
+def router_users(
+    held_out: sparse.csr_array, valid: sparse.csr_array, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Users that a mixture is fitted on, and users that it is chosen on."""
+    rng = np.random.default_rng([seed, 7])
+    return some_users(held_out, rng), some_users(valid, rng)
+
+
+def can_route(dataset: Dataset, held_out: sparse.csr_array, valid: sparse.csr_array) -> bool:
+    """Whether there is more than one modality to route between, and somebody to learn it from and judge it by."""
+    return bool(dataset.features and held_out.nnz and valid.nnz)
+
+
 def some_users(positives: sparse.csr_array, rng: np.random.Generator) -> NDArray[np.int64]:
     """Users with a positive; a sample of them where there are very many."""
     rows = np.flatnonzero(np.diff(positives.indptr)).astype(np.int64)

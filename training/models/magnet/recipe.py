@@ -6,7 +6,8 @@
        function of what nodes are, and the experts hold for it. This is the model that is measured.
     4. `refit`: step 3 once more on all interactions, for the number of epochs that step 3 chose. This one is served.
 
-Everything that is chosen is chosen on validation.
+With `router.joint` the base of step 1 and the mixture of step 2 are fitted at once. Everything that is chosen is chosen
+on validation.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from scipy import sparse
 
@@ -33,10 +35,18 @@ from training.models.magnet.candidates import CandidateTable, candidate_table
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.dual_view import DualViewBase, Graphs
 from training.models.magnet.entropy import EntropySchedule
-from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
-from training.models.magnet.material import content_graphs, hold_out, modalities, on_warm_items, presence, some_users
+from training.models.magnet.joint_phase import JointPhase, Material
+from training.models.magnet.material import (
+    can_route,
+    content_graphs,
+    hold_out,
+    modalities,
+    on_warm_items,
+    presence,
+    router_users,
+)
 from training.models.magnet.new_items import (
     FormSettings,
     as_if_new,
@@ -46,9 +56,7 @@ from training.models.magnet.new_items import (
     fit_form,
     with_new_items,
 )
-from training.models.magnet.roles import free_experts, structured_experts
-from training.models.magnet.router import LEAN, PairRouter
-from training.models.magnet.router_phase import RouterPhase
+from training.models.magnet.router_phase import RouterPhase, fresh_mixture
 from training.models.magnet.scored import Evidence, Mixture, gather_evidence
 from training.models.magnet.table_scores import TableScores
 from training.models.protocol import FittedModel, Recipe, capped_histories
@@ -83,22 +91,35 @@ class MagnetRecipe(Recipe):
         content = content_graphs(dataset, config)
         outcomes: dict[str, Outcome] = {}
         rest, held_out = hold_out(split, config.router.held_out, run.seed)
-        without = self._bases("held-out", rest.train, content, dataset, split, config, run, outcomes)
         closed_form = choose_closed_form(on_warm_items(split), content, config.item_item, run)
         if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
             closed_form = replace(closed_form, cold_scale=0.0)
         known = content_of(dataset.features, content, split.train)
+        term = item_item(rest.train, content, closed_form, config.item_item, run)
+        jointly = None
+        if config.router.joint and can_route(dataset, held_out, on_warm_items(split).valid):
+            jointly = self._jointly(rest, held_out, content, term, dataset, split, config, run, outcomes)
+            without = [jointly.base]
+        else:
+            without = self._bases("held-out", rest.train, content, dataset, split, config, run, outcomes)
         reference = frozen(without)
         form = None if known is None else choose_form(reference, known, reference.users(rest.train), split, run.seed)
-        before, _ = self._evidence(reference, rest, content, closed_form, form, dataset, config, run)
+        before, _ = self._evidence(reference, rest, content, term, form, dataset, config)
 
         phases = self._bases("base", split.train, content, dataset, split, config, run, outcomes, continues=without)
         base = aligned(frozen(phases), reference)
-        evidence, blend = self._evidence(base, split, content, closed_form, form, dataset, config, run)
+        term = item_item(split.train, content, closed_form, config.item_item, run)
+        evidence, blend = self._evidence(base, split, content, term, form, dataset, config)
 
-        mixture, schedule, judged = self._chosen_mixture(
-            before, evidence, dataset, config, run, held_out, split, outcomes
-        )
+        users, judges = router_users(held_out, on_warm_items(split).valid, run.seed)
+        if jointly is None:
+            fitted_on = fitting_table(before, users, held_out, split, config)
+            selected_on = judging_table(before, judges, split, config)
+            mixture, schedule = self._mixture(before, (fitted_on, selected_on), dataset, config, run, outcomes)
+        else:
+            mixture, schedule = jointly.mixture, jointly.schedule
+        mixture.eval()
+        mixture, judged = best_departure(evidence, mixture, judging_table(evidence, judges, split, config))
         evidence = evidence.weighted(judged["factor"])
         blend *= judged["factor"]
         exposure = config.cold_exposure or 0.0
@@ -128,8 +149,9 @@ class MagnetRecipe(Recipe):
             run_phase(phase, run, max_steps=more, evaluate_every=None)
             phases.append(phase)
         base = aligned(frozen(phases), chosen.reference)
+        term = item_item(interactions.train, content, chosen.closed_form, config.item_item, run)
         evidence, _ = self._evidence(
-            base, interactions, content, chosen.closed_form, chosen.form, dataset, config, run, blend=chosen.blend
+            base, interactions, content, term, chosen.form, dataset, config, blend=chosen.blend
         )
         evidence = replace(evidence, exposure=chosen.exposure)
         about = fitted.training_facts()
@@ -140,16 +162,14 @@ class MagnetRecipe(Recipe):
         base: FrozenBase,
         split: Split,
         content: Mapping[str, sparse.csr_array],
-        closed_form: ClosedFormSettings | None,
+        term: ItemItem | None,
         form: FormSettings | None,
         dataset: Dataset,
         config: MagnetConfig,
-        run: Run,
         *,
         blend: float | None = None,
     ) -> tuple[Evidence, float]:
         """What there is to read for users with the histories of `split.train`, and the item-item term's weight."""
-        term = item_item(split.train, content, closed_form, config.item_item, run)
         known = content_of(dataset.features, content, split.train)
         if known is not None and form is not None:
             base = with_new_items(base, fit_form(base, known, form), known)
@@ -175,35 +195,40 @@ class MagnetRecipe(Recipe):
         )
         return evidence, blend
 
-    def _chosen_mixture(
+    def _jointly(
         self,
-        before: Evidence,
-        evidence: Evidence,
+        rest: Split,
+        held_out: sparse.csr_array,
+        content: Mapping[str, sparse.csr_array],
+        term: ItemItem | None,
         dataset: Dataset,
+        split: Split,
         config: MagnetConfig,
         run: Run,
-        held_out: sparse.csr_array,
-        split: Split,
         outcomes: dict[str, Outcome],
-    ) -> tuple[Mixture, EntropySchedule, dict[str, float]]:
-        """The mixture fitted on the evidence `before` the held-out positives, and how validation judges it on all.
+    ) -> JointPhase:
+        """Base and mixture fitted together on the `rest` and the held-out positives."""
+        users, judges = router_users(held_out, on_warm_items(split).valid, run.seed)
 
-        Returns:
-            the mixture, its schedule, and what was judged: the share of what it learned that is kept (`departure`),
-            what the item-item term's weight is multiplied by (`factor`), and the quality of the plain sum (`static`)
-            and of the mixture (`mixture`), each the mean of Recall and NDCG at 20 among the candidates.
+        def read(base: FrozenBase, drawn_by: np.random.Generator | None) -> Material:
+            evidence, _ = self._evidence(base, rest, content, term, None, dataset, config)
+            fitted_on = fitting_table(evidence, users, held_out, split, config, drawn_by)
+            return Material(evidence, fitted_on, judging_table(evidence, judges, split, config))
 
-        """
-        count, rng = config.router.candidates, np.random.default_rng([run.seed, 7])
-        known = sparse.csr_array(split.train - held_out)
-        fitted_on = candidate_table(before, some_users(held_out, rng), held_out, known, count, among=before.degree > 0)
-        warm, valid = evidence.degree > 0, on_warm_items(split).valid
-        rows = some_users(valid, rng)
-        selected_on = candidate_table(before, rows, valid, split.train, count, among=warm)
-        mixture, schedule = self._mixture(before, (fitted_on, selected_on), dataset, config, run, outcomes)
-        table = candidate_table(evidence, rows, valid, split.train, count, among=warm)
-        mixture, judged = best_departure(evidence, mixture, table)
-        return mixture, schedule, judged
+        graphs = Graphs(rest.train, content, config.graph, run.device)
+        base = self._phase("joint", 0, graphs, dataset, config, run, split, None)
+        start = read(freeze(base.module), np.random.default_rng([run.seed, 10]))
+        schedule = EntropySchedule(config.entropy, min(config.router.steps, config.base.max_steps))
+        mixture = fresh_mixture(start.evidence, modalities(dataset), config.router, run.seed)
+        phase = JointPhase(base, mixture, schedule, config.router, start, lambda frozen: read(frozen, None), run)
+        outcomes[phase.name] = run_phase(
+            phase,
+            run,
+            max_steps=config.base.max_steps,
+            evaluate_every=max(config.base.evaluate_every, phase.steps_per_epoch),
+            patience=config.base.patience,
+        )
+        return phase
 
     def _phase(
         self,
@@ -268,39 +293,36 @@ class MagnetRecipe(Recipe):
         """A mixture fitted on the first table and chosen on the second; the plain sum where either is empty."""
         fitted_on, selected_on = tables
         settings = config.router
-        generator = torch.Generator().manual_seed(run.seed)
-        names = modalities(dataset)
-        experts = StructuredExperts(
-            structured_experts(names) if settings.roles else free_experts(names),
-            evidence.base.history.shape[1],
-            settings.expert_width,
-            settings.expert_scale,
-            settings.dropout,
-            generator,
-        )
-        router = PairRouter(
-            torch.from_numpy(evidence.user_features),
-            torch.from_numpy(evidence.item_features),
-            torch.tensor([LEAN if role.role == "dominant" else 0.0 for role in experts.roles]),
-            n_modalities=len(names),
-            hidden=settings.hidden,
-            reads=settings.reads,
-            top_k=settings.top_k or len(names),
-            generator=generator,
-        )
-        if not settings.roles:
-            torch.nn.init.normal_(experts.delta, generator=generator)
-        mixture = Mixture(experts, router)
+        mixture = fresh_mixture(evidence, modalities(dataset), settings, run.seed)
         schedule = EntropySchedule(config.entropy, settings.steps)
         phase = RouterPhase(
             "router", evidence, mixture, schedule, settings, fitted_on=fitted_on, selected_on=selected_on, run=run
         )
-        if len(experts.roles) > 1 and len(phase.usable) and len(selected_on.user_rows):
+        if len(mixture.experts.roles) > 1 and len(phase.usable) and len(selected_on.user_rows):
             outcomes["router"] = run_phase(phase, run, max_steps=settings.steps, evaluate_every=50, patience=10_000)
         else:  # no more than the chance of initial values is in it
             mixture = mixture.departed(0.0)
-        mixture.eval()
         return mixture, schedule
+
+
+def fitting_table(
+    evidence: Evidence,
+    users: NDArray[np.int64],
+    held_out: sparse.csr_array,
+    split: Split,
+    config: MagnetConfig,
+    drawn_by: np.random.Generator | None = None,
+) -> CandidateTable:
+    """Candidates of users with held-out positives: what a mixture is fitted on."""
+    known = sparse.csr_array(split.train - held_out)
+    count, warm = config.router.candidates, evidence.degree > 0
+    return candidate_table(evidence, users, held_out, known, count, among=warm, drawn_by=drawn_by)
+
+
+def judging_table(evidence: Evidence, users: NDArray[np.int64], split: Split, config: MagnetConfig) -> CandidateTable:
+    """Candidates of users with validation positives: what a mixture is chosen on."""
+    count, warm = config.router.candidates, evidence.degree > 0
+    return candidate_table(evidence, users, on_warm_items(split).valid, split.train, count, among=warm)
 
 
 def frozen(phases: Sequence[BasePhase]) -> FrozenBase:
@@ -339,12 +361,12 @@ def facts(
     """What metrics.json says about the training.
 
     Epochs are passes of the base over its positives until it is measured, all members together; the stage switch is
-    counted in passes of the router over the users it is fitted on.
+    counted in passes of the router over the users it is fitted on, or, where both are fitted together, of the base.
     """
-    base = [outcome for name, outcome in outcomes.items() if name.startswith(("held-out-", "base-"))]
+    base = [outcome for name, outcome in outcomes.items() if name.startswith(("held-out-", "joint", "base-"))]
     epochs = sum(outcome.epochs for outcome in base)
     switched = None
-    router = [outcome for name, outcome in outcomes.items() if name == "router"]
+    router = [outcome for name, outcome in outcomes.items() if name in {"router", "joint"}]
     if schedule.second_stage and router:
         switched = round(int(schedule.switch_step) / router[-1].steps_per_epoch, 2)
     return {

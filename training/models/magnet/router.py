@@ -63,13 +63,19 @@ class NodeFunction(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("prior", prior.clone())
-        spread = features.std(dim=0, unbiased=False) if len(features) else torch.ones(features.shape[1])
-        self.register_buffer("mean", features.mean(dim=0))
-        self.register_buffer("scale", spread.clamp_min(LEAST_SPREAD))
+        self.register_buffer("mean", torch.zeros(features.shape[1]))
+        self.register_buffer("scale", torch.ones(features.shape[1]))
+        self.standardise_by(features)
         self.w1 = nn.Parameter(torch.randn(features.shape[1], hidden, generator=generator) / features.shape[1] ** 0.5)
         self.b1 = nn.Parameter(torch.zeros(hidden))
         self.w2 = nn.Parameter(torch.randn(hidden, len(prior), generator=generator) * 0.02)
         self.b2 = nn.Parameter(torch.zeros(len(prior)))
+
+    def standardise_by(self, features: Float[Tensor, "N F"]) -> None:
+        """Read features in units of how these vary."""
+        self.mean.copy_(features.mean(dim=0))
+        if len(features):
+            self.scale.copy_(features.std(dim=0, unbiased=False).clamp_min(LEAST_SPREAD))
 
     def ignore(self) -> None:
         """Leave only the prior and a learned constant: every node has the same logits."""

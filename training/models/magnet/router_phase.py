@@ -6,6 +6,7 @@ Axes: `n` users of a batch, `C` candidates, `E` experts, `M` modalities.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from training.fit.run import Run
 from training.models.magnet.candidates import CandidateTable
 from training.models.magnet.config import RouterConfig
 from training.models.magnet.entropy import EntropySchedule
-from training.models.magnet.router import Routing, RoutingStatistics, statistics
+from training.models.magnet.experts import StructuredExperts
+from training.models.magnet.roles import free_experts, structured_experts
+from training.models.magnet.router import LEAN, PairRouter, Routing, RoutingStatistics, statistics
 from training.models.magnet.scored import Evidence, Mixture
-from training.models.magnet.table_scores import TableScores
+from training.models.magnet.table_scores import BaseVectors, TableScores
 
 SHARPNESS_RATE = 0.03
 """Step size of the scale that scores are compared on, which has to be found before anything else can be."""
@@ -29,7 +32,7 @@ SLOWEST = 0.05
 """Step sizes fall linearly to this share: the last steps average out the noise of small batches."""
 
 
-class _Fitted(torch.nn.Module):
+class MixtureInFitting(torch.nn.Module):
     """What a checkpoint of this phase holds."""
 
     def __init__(self, mixture: Mixture, schedule: EntropySchedule, spread: float) -> None:
@@ -39,7 +42,7 @@ class _Fitted(torch.nn.Module):
         self.log_sharpness = torch.nn.Parameter(torch.tensor(-math.log(spread)))
 
 
-class RouterPhase(Phase[_Fitted]):
+class RouterPhase(Phase[MixtureInFitting]):
     """Held-out positives are ranked among their users' hard candidates, under the entropy schedule."""
 
     def __init__(
@@ -57,9 +60,8 @@ class RouterPhase(Phase[_Fitted]):
         self.name, self.config, self.run = name, config, run
         self.average = config.average
         self.mixture, self.schedule = mixture, schedule
-        self.fitting = TableScores(evidence, mixture, fitted_on)
-        self.selecting = TableScores(evidence, mixture, selected_on)
-        self.module = _Fitted(mixture, schedule, self.fitting.spread())
+        self.read(evidence, fitted_on, selected_on)
+        self.module = MixtureInFitting(mixture, schedule, self.fitting.spread())
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": list(mixture.parameters()), "weight_decay": config.weight_decay},
@@ -68,8 +70,13 @@ class RouterPhase(Phase[_Fitted]):
             lr=config.learning_rate,
         )
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
         self.steps_per_epoch = max(1, math.ceil(len(self.usable) / config.batch_users))
+
+    def read(self, evidence: Evidence, fitted_on: CandidateTable, selected_on: CandidateTable) -> None:
+        """Fit and validate on these tables from now on."""
+        self.fitting = TableScores(evidence, self.mixture, fitted_on)
+        self.selecting = TableScores(evidence, self.mixture, selected_on)
+        self.usable = np.flatnonzero(fitted_on.positive.any(dim=1).numpy())
 
     def selectable(self, step: int) -> bool:
         """Only states of the fully ramped second stage may be chosen: before, experts have not specialised."""
@@ -79,8 +86,12 @@ class RouterPhase(Phase[_Fitted]):
         """Ranking loss, the schedule's pressure, and the bound on the logits."""
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * max(1 - step / self.config.steps, SLOWEST)
+        return self.mixture_losses(step, rng)
+
+    def mixture_losses(self, step: int, rng: np.random.Generator, live: BaseVectors | None = None) -> dict[str, Tensor]:
+        """The losses, with gradients to a base in training where one is given."""
         rows = torch.from_numpy(self.usable[rng.integers(0, len(self.usable), self.config.batch_users)])
-        scores, routing = self.fitting.routed(rows)
+        scores, routing = self.fitting.routed(rows, live)
         logits = scores * self.module.log_sharpness.exp()
         table = self.fitting.table
         relevant = torch.from_numpy(table.held_out)[rows]
@@ -112,3 +123,29 @@ class RouterPhase(Phase[_Fitted]):
     def validate(self) -> dict[str, float]:
         """Recall and NDCG at 20 among the validation users' candidates."""
         return self.selecting.quality()
+
+
+def fresh_mixture(evidence: Evidence, modalities: Sequence[str], config: RouterConfig, seed: int) -> Mixture:
+    """A mixture that has learned nothing yet, for this evidence."""
+    generator = torch.Generator().manual_seed(seed)
+    experts = StructuredExperts(
+        structured_experts(modalities) if config.roles else free_experts(modalities),
+        evidence.base.history.shape[1],
+        config.expert_width,
+        config.expert_scale,
+        config.dropout,
+        generator,
+    )
+    router = PairRouter(
+        torch.from_numpy(evidence.user_features),
+        torch.from_numpy(evidence.item_features),
+        torch.tensor([LEAN if role.role == "dominant" else 0.0 for role in experts.roles]),
+        n_modalities=len(modalities),
+        hidden=config.hidden,
+        reads=config.reads,
+        top_k=config.top_k or len(modalities),
+        generator=generator,
+    )
+    if not config.roles:
+        torch.nn.init.normal_(experts.delta, generator=generator)
+    return Mixture(experts, router)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -168,6 +168,10 @@ class Reading:
     level: Tensor  # (n, 1) the typical candidate's score by the parts
     evidence_level: Tensor  # (n, 1) and by the item-item evidence
 
+    def of(self, rows: Tensor) -> Reading:
+        """That of some users."""
+        return Reading(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
 
 class Reader:
     """Reads pairs of users and items over one base.
@@ -177,8 +181,9 @@ class Reader:
     as a whole, because parts differ in level, and routing would be noise in the ranking (measured, training/LOG.md).
     """
 
-    def __init__(self, evidence: Evidence) -> None:
-        self.parts = torch.from_numpy(evidence.base.parts)
+    def __init__(self, evidence: Evidence, parts: Tensor | None = None) -> None:
+        """`parts` (I, M, D) are read in place of the evidence's own, whose maps and moments still hold."""
+        self.parts = torch.from_numpy(evidence.base.parts) if parts is None else parts
         self.present = torch.from_numpy(evidence.present)
         self.maps = torch.from_numpy(evidence.maps)
         self._mean = torch.from_numpy(evidence.moments.mean)
@@ -200,6 +205,17 @@ class Reader:
 
     def read(self, users: Tensor, item_item: F32, items: Tensor) -> Reading:
         """Pairs of `users` (n, D), whose item-item evidence is `item_item` (n, M, I), with their `items` (n, C)."""
+        everywhere = torch.from_numpy(item_item)
+        evidence = everywhere.gather(2, items[:, None].expand(-1, everywhere.shape[1], -1)).transpose(1, 2)
+        evidence_level = torch.from_numpy(typical_evidence(item_item))
+        return Reading(
+            **self.read_parts(users, items),
+            evidence=evidence - evidence_level[:, None],
+            evidence_level=evidence_level.sum(dim=1, keepdim=True),
+        )
+
+    def read_parts(self, users: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """What of a reading follows from the parts, by field."""
         typical = self.typical(users)
         level = torch.einsum("nmd,nd->nm", typical, users)
         predictors = torch.einsum("rmde,ne->nrmd", self.maps, users)
@@ -207,17 +223,12 @@ class Reader:
         own = self.parts[items]
         part_scores = torch.einsum("ncmd,nd->ncm", own, users) - level[:, None]
         predicted = torch.einsum("ncrd,nrmd->ncrm", own, predictors)
-        everywhere = torch.from_numpy(item_item)
-        evidence = everywhere.gather(2, items[:, None].expand(-1, everywhere.shape[1], -1)).transpose(1, 2)
-        evidence_level = torch.from_numpy(typical_evidence(item_item))
-        return Reading(
-            part_scores,
-            evidence - evidence_level[:, None],
-            predicted - level_predicted[:, None],
-            torch.tanh(part_scores / (3 * self.spread(users)[:, None])) * self.present[items],
-            level.sum(dim=1, keepdim=True),
-            evidence_level.sum(dim=1, keepdim=True),
-        )
+        return {
+            "part_scores": part_scores,
+            "predicted": predicted - level_predicted[:, None],
+            "cues": torch.tanh(part_scores / (3 * self.spread(users)[:, None])) * self.present[items],
+            "level": level.sum(dim=1, keepdim=True),
+        }
 
 
 class MagnetScorer:

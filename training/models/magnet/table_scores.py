@@ -6,7 +6,7 @@ Axes: `n` users, `C` candidates, `M` modalities.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -14,26 +14,32 @@ from torch import Tensor
 
 from training.models.magnet.candidates import CandidateTable
 from training.models.magnet.router import Routing
-from training.models.magnet.scored import Evidence, Mixture
+from training.models.magnet.scored import Evidence, Mixture, Reader
 
 NEVER = -1e9
 _AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class BaseVectors:
+    """What the mixture reads of a base: of the frozen one, or, with gradients, of one in the middle of its training."""
+
+    parts: Float[Tensor, "I M D"]  # as `FrozenBase.parts`
+    users: Float[Tensor, "U D"]  # as `Evidence.users`
 
 
 class TableScores:
     """Scores the rows of one table, with gradients where they are wanted."""
 
     def __init__(self, evidence: Evidence, mixture: Mixture, table: CandidateTable) -> None:
-        self.mixture, self.table = mixture, table
-        self._routed = evidence.routed
-        self._parts = torch.from_numpy(evidence.base.parts)
-        self._users = torch.from_numpy(evidence.users)
+        self.mixture, self.table, self.evidence = mixture, table, evidence
+        self._frozen = BaseVectors(torch.from_numpy(evidence.base.parts), torch.from_numpy(evidence.users))
         self._user_features = torch.from_numpy(evidence.user_features)
         self._item_features = torch.from_numpy(evidence.item_features)
 
-    def routed(self, rows: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n C"], Routing]:
+    def routed(self, rows: Int[Tensor, " n"], live: BaseVectors | None = None) -> tuple[Float[Tensor, "n C"], Routing]:
         """The mixture's scores, and how it routed; seen items score `NEVER`."""
-        without, more, routing = self._mixed(rows)
+        without, more, routing = self._mixed(rows, live)
         return (without + more).masked_fill(~self.table.unseen[rows], NEVER), routing
 
     def static(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n C"]:
@@ -62,25 +68,30 @@ class TableScores:
         without, more = (torch.cat(column) for column in zip(*blocks, strict=True))
         return ScoresByWeight(without.masked_fill(~self.table.unseen, NEVER), more, self.table)
 
-    def _mixed(self, rows: Tensor) -> tuple[Tensor, Tensor, Routing]:
+    def _mixed(self, rows: Tensor, live: BaseVectors | None = None) -> tuple[Tensor, Tensor, Routing]:
         """(n, C) twice: the mixture without item-item evidence, and what that adds; and the routing of both."""
-        table, reading, experts, router = self.table, self.table.reading, self.mixture.experts, self.mixture.router
-        user_rows, items = torch.from_numpy(table.user_rows)[rows], table.items[rows]
+        experts, router = self.mixture.experts, self.mixture.router
+        user_rows, items = torch.from_numpy(self.table.user_rows)[rows], self.table.items[rows]
+        reading, base = self.table.reading.of(rows), live or self._frozen
+        users = base.users[user_rows]
+        if live is not None:
+            reading = replace(reading, **Reader(self.evidence, live.parts).read_parts(users, items))
         routing: Routing = router(
             router.user(self._user_features[user_rows]),
             router.item(self._item_features)[items],
-            reading.cues[rows],
+            reading.cues,
         )
         scores = experts(
-            reading.part_scores[rows],
-            reading.predicted[rows],
-            experts.user_residuals(self._users[user_rows]),
-            experts.item_residuals(self._parts)[items],
+            reading.part_scores,
+            reading.predicted,
+            experts.user_residuals(users),
+            experts.item_residuals(base.parts)[items],
         )
-        without = (routing.gates * scores).sum(dim=-1) + reading.level[rows]
-        evidence = reading.evidence[rows]
-        read = (routing.gates @ experts.weights * evidence) if self._routed else evidence
-        return without, read.sum(dim=-1) + reading.evidence_level[rows], routing
+        without = (routing.gates * scores).sum(dim=-1) + reading.level
+        read = reading.evidence
+        if self.evidence.routed:
+            read = routing.gates @ experts.weights * read
+        return without, read.sum(dim=-1) + reading.evidence_level, routing
 
     def quality(self) -> dict[str, float]:
         """Recall and NDCG at 20 among the candidates; positives out of reach count as missed."""
