@@ -1,4 +1,4 @@
-"""A control: base, experts and router fitted together, each step on the base's positives and on held-out ones.
+"""A control of the stages: base, experts and router fitted together.
 
 Axes: `U` users, `I` items, `M` modalities (behaviour first), `D` width.
 
@@ -30,7 +30,7 @@ from training.models.propagation import Propagation
 
 
 @dataclass(frozen=True)
-class Material:
+class ReadBase:
     """What the mixture reads of one state of the base, and the tables that it is fitted and chosen on."""
 
     evidence: Evidence
@@ -67,8 +67,8 @@ class JointPhase(Phase[JointlyFitted]):
         mixture: Mixture,
         schedule: EntropySchedule,
         config: RouterConfig,
-        start: Material,
-        read: Callable[[FrozenBase], Material],
+        start: ReadBase,
+        read: Callable[[FrozenBase], ReadBase],
         run: Run,
     ) -> None:
         """`start` is of the base before any step, `read` gives the same of a later one."""

@@ -37,7 +37,7 @@ from training.models.magnet.dual_view import DualViewBase, Graphs
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
-from training.models.magnet.joint_phase import JointPhase, Material
+from training.models.magnet.joint_phase import JointPhase, ReadBase
 from training.models.magnet.material import (
     can_route,
     content_graphs,
@@ -210,10 +210,10 @@ class MagnetRecipe(Recipe):
         """Base and mixture fitted together on the `rest` and the held-out positives."""
         users, judges = router_users(held_out, on_warm_items(split).valid, run.seed)
 
-        def read(base: FrozenBase, drawn_by: np.random.Generator | None) -> Material:
+        def read(base: FrozenBase, drawn_by: np.random.Generator | None) -> ReadBase:
             evidence, _ = self._evidence(base, rest, content, term, None, dataset, config)
             fitted_on = fitting_table(evidence, users, held_out, split, config, drawn_by)
-            return Material(evidence, fitted_on, judging_table(evidence, judges, split, config))
+            return ReadBase(evidence, fitted_on, judging_table(evidence, judges, split, config))
 
         graphs = Graphs(rest.train, content, config.graph, run.device)
         base = self._phase("joint", 0, graphs, dataset, config, run, split, None)
