@@ -161,14 +161,11 @@ def test_a_base_is_chosen_only_after_the_second_stage_has_ramped(joint: Fit) -> 
     assert {"softmax", "ranking", "specialisation", "load_entropy", "valid/recall@20"} <= keys
 
 
-@pytest.mark.parametrize("evidence", [True, False], ids=["item-item", "no item-item"])
-def test_a_joint_fit_is_served_as_it_was_fitted(evidence: bool, tmp_path: Path) -> None:
-    changed = {"router": {"joint": True}, "item_item": {"enabled": evidence}}
-    fit = fit_magnet(tiny_dataset(seed=3), tmp_path, **changed)
-    draft, files = draft_of(fit.refitted, fit.dataset, fit.interactions, history_cap=fit.config.history_cap)
+def test_a_joint_fit_is_served_as_it_was_fitted(joint: Fit) -> None:
+    draft, files = draft_of(joint.refitted, joint.dataset, joint.interactions, history_cap=joint.config.history_cap)
     assert {"user_encoder.onnx", "item_encoder.onnx"} <= set(files)
-    scorer, users = scorer_for(draft), np.arange(fit.dataset.n_users)
-    expected = fit.refitted.score_block(users)
+    scorer, users = scorer_for(draft), np.arange(joint.dataset.n_users)
+    expected = joint.refitted.score_block(users)
     assert np.ptp(expected) > 0.1
     for user in users:
         found = scorer.score_all(scorer.known_user(int(user)))
@@ -242,9 +239,10 @@ def test_where_there_is_nothing_to_route_a_base_is_fitted_alone(tmp_path: Path) 
     assert set(fit.fitted.training_facts()["phases"]) == {"held-out-0", "base-0"}
 
 
-def test_a_joint_fit_in_mixed_precision(tmp_path: Path) -> None:
+def test_a_joint_fit_in_mixed_precision_without_item_item_evidence(tmp_path: Path) -> None:
     dataset = tiny_dataset(["visual"])
-    split, config = split_dataset(dataset, "random", seed=0), quick_config(router={"joint": True})
+    config = quick_config(router={"joint": True}, item_item={"enabled": False})
+    split = split_dataset(dataset, "random", seed=0)
     fitted = MagnetRecipe().fit(dataset, split, config, Run(tmp_path, amp=True))
     assert isinstance(fitted, FittedMagnet)
     assert np.isfinite(fitted.score_block(np.arange(dataset.n_users))).all()
