@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from model_store.scoring import scorer_for
 from tests.support.drafts import assert_same_top, draft_of
@@ -224,7 +225,7 @@ def test_candidates_before_there_is_a_base(joint: Fit) -> None:
     np.testing.assert_array_equal(first.positive.sum(dim=1).numpy(), np.minimum(warm.sum(axis=1), count))
     scored = np.zeros((joint.dataset.n_items, joint.dataset.n_items), np.float32)
     scored[:, 5] = 1  # whoever has not taken it has it among the candidates
-    of_item_item = replace(silent, item_item_shares={0: recipe.sparse.csr_array(scored)})
+    of_item_item = replace(silent, item_item_shares={0: sparse.csr_array(scored)})
     listed = (drawn(of_item_item, 0).items == 5).any(dim=1).numpy()
     np.testing.assert_array_equal(listed, split.train[users].toarray()[:, 5] == 0)
 
