@@ -341,6 +341,12 @@ def best_departure(evidence: Evidence, mixture: Mixture, table: CandidateTable) 
     What was learned on few held-out positives overshoots: a part of it is often better than all of it, or than none.
     The item-item weight was chosen for the sum; a mixture that reads behaviour less wants it larger. Where there is
     nobody to rank for, the plain sum is kept.
+
+    Returns:
+        the mixture, and what was judged: the share of what it learned that is kept (`departure`), what the item-item
+        term's weight is multiplied by (`factor`), and the quality of the plain sum (`static`) and of the mixture
+        (`mixture`), each the mean of Recall and NDCG at 20 among the candidates.
+
     """
     if not len(table.user_rows):
         return mixture.departed(0.0), {"departure": 0.0, "factor": 1.0}
