@@ -32,11 +32,11 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
     }
     if answer.exploration is not None:
         found["exploration"] = answer.exploration
-    found["complete"] = answer.complete
+    found["complete"] = complete = answer.complete
     found["degraded"] = list(answer.degraded)
     words = items_of(answer, wish.explain) if answer.words is None else answer.words
     found["items"] = orjson.Fragment(b"[%b]" % words)
-    if not answer.complete:
+    if not complete:
         found["shortfall"] = {
             "requested": answer.requested,
             "returned": len(answer.page),
