@@ -325,14 +325,15 @@ class Recommender:
     ) -> tuple[Ranking, int]:
         """Ranks up to `offset + k`, and how many items were scored for them.
 
-        The head never depends on how deep a caller reads, so pages fit together.
+        The head never depends on how deep a caller reads, so pages fit together; what nobody reads of it is not ranked.
         """
         assert asker.state is not None
         depth = view.served.depth_for(dict(map(parse_steer, wish.steer)))
+        limit = HEAD_RANKS if wish.diversity else min(HEAD_RANKS, wish.offset + wish.k)
         with self._tracing.span("candidates"):
             rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
         with self._tracing.span("scoring"):
-            ranking = rank(self.routed.score(view, asker, rows), factors, HEAD_RANKS)
+            ranking = rank(self.routed.score(view, asker, rows), factors, limit)
         if wish.diversity:
             ranking = ranking.at(diversified(ranking.scores, view.expert_vectors(ranking.rows), wish.diversity))
         if wish.offset + wish.k > len(ranking) == HEAD_RANKS:
