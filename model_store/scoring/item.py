@@ -29,6 +29,7 @@ from model_store.scoring.base import (
     Scorer,
     UserState,
     side_by_side,
+    summed,
 )
 from model_store.scoring.linear_user import LinearUser
 
@@ -79,7 +80,7 @@ class ItemScorer(Scorer):
         inner = widened(self._vectors[item_rows]) @ state.vector
         amounts = (gates * inner).astype(np.float64)[:, :, None] * self._shares
         weights = np.where(self._base, np.float32(np.nan), gates)
-        return self._user.beside(state, PairScores(item_rows, amounts.sum(axis=2), weights, amounts))
+        return self._user.beside(state, PairScores(item_rows, summed(amounts), weights, amounts))
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact for what the history adds up to (gates do not depend on it); see `LinearUser.because`."""

@@ -14,7 +14,18 @@ from __future__ import annotations
 import numpy as np
 
 from model_store.half import widened
-from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Readable, Rows, Scorer, UserState, side_by_side
+from model_store.scoring.base import (
+    ALL_ROWS,
+    F32,
+    Because,
+    PairScores,
+    Readable,
+    Rows,
+    Scorer,
+    UserState,
+    side_by_side,
+    summed,
+)
 from model_store.scoring.linear_user import LinearUser
 
 
@@ -53,7 +64,7 @@ class PlainScorer(Scorer):
         if self._parts is not None:
             amounts[:, 0, 1:] = widened(self._parts[item_rows, 1:]) @ state.vector
         amounts[:, 0, 0] = scores - amounts[:, 0, 1:].sum(axis=1)
-        contributions = amounts.sum(axis=2)
+        contributions = summed(amounts)
         own = PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
         return self._user.beside(state, own)
 
