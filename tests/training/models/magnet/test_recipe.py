@@ -28,6 +28,7 @@ from training.fit.loop import Interrupted
 from training.fit.run import Run
 from training.models.blend import best_weight
 from training.models.magnet import recipe
+from training.models.magnet.base_phase import BasePhase
 from training.models.magnet.candidates import CandidateTable, candidate_table
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
@@ -234,11 +235,20 @@ def test_where_routing_cannot_be_learned_or_judged_the_plain_sum_is_served(
     assert np.isfinite(refitted.score_block(rows)).all()
 
 
-def test_mixed_precision_fits(tmp_path: Path) -> None:
+def test_mixed_precision_is_for_the_base_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reduced: dict[type[BasePhase] | type[RouterPhase], set[bool]] = {BasePhase: set(), RouterPhase: set()}
+    for kind, found in reduced.items():
+
+        def noted(self: Any, step: int, rng: Any, found: Any = found, original: Any = kind.losses) -> Any:
+            found.add(torch.is_autocast_enabled("cpu"))
+            return original(self, step, rng)
+
+        monkeypatch.setattr(kind, "losses", noted)
     dataset = tiny_dataset(["visual"])
     split, config = split_dataset(dataset, "random", seed=0), quick_config()
     fitted = MagnetRecipe().fit(dataset, split, config, Run(tmp_path, amp=True))
     assert np.isfinite(fitted.score_block(np.arange(dataset.n_users))).all()
+    assert reduced == {BasePhase: {True}, RouterPhase: {False}}
 
 
 def test_a_single_modality_has_one_expert_and_no_router(fit_of: Any) -> None:
