@@ -43,8 +43,11 @@ def content_graphs(dataset: Dataset) -> dict[str, sparse.csr_array]:
 def choose_closed_form(
     split: Split, content: Mapping[str, sparse.csr_array], config: EvidenceConfig, run: Run
 ) -> ClosedFormSettings | None:
-    """λ and the content prior of the item-item model, by validation; None where the term is off or too large."""
-    if not config.enabled or why_off(split.train.shape[1]):
+    """λ and the content prior of the item-item model, by validation.
+
+    None where the term is off, the catalogue too large, or validation has no positive to judge it by.
+    """
+    if not config.enabled or why_off(split.train.shape[1]) or not split.valid.nnz:
         return None
     with run.bar("closed form", 1) as advance:
         found = run.kept(

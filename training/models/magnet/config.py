@@ -148,6 +148,8 @@ class MagnetConfig(_Config):
     cold_exposure: float | None = Field(default=None, ge=0)
     """How far items without interactions are let into lists: the item-item evidence that they stand with, in units of
     what takes an item into the user's list; by validation where omitted."""
+    cold_cost: float = Field(default=0.02, ge=0, le=1)
+    """What a validated exposure may cost at most: a share of the Recall@20 of items with interactions."""
     members: int = Field(default=1, ge=1)
     """Bases trained apart from different seeds and concatenated."""
     history_cap: int = Field(default=512, ge=1)

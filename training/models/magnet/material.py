@@ -66,6 +66,17 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, sparse.csr_a
     return replace(split, train=matrix(~out), train_order=order), matrix(out)
 
 
+def on_warm_items(split: Split) -> Split:
+    """The split with validation positives on items with interactions alone.
+
+    What is chosen about those items is chosen on them: how new ones are let in beside them is a choice of its own.
+    """
+    warm = np.bincount(split.train.indices, minlength=split.train.shape[1]) > 0
+    valid = sparse.csr_array(split.valid * warm.astype(split.valid.dtype)[None, :])
+    valid.eliminate_zeros()
+    return replace(split, valid=valid)
+
+
 def some_users(positives: sparse.csr_array, rng: np.random.Generator) -> NDArray[np.int64]:
     """Users with a positive; a sample of them where there are very many."""
     rows = np.flatnonzero(np.diff(positives.indptr)).astype(np.int64)

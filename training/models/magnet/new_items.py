@@ -8,7 +8,7 @@ Axes: `I` items, `n` new items, `M` modalities (behaviour first), `D` width, `d_
 λ) of `V − s N V` on content, over the items with interactions. So content says what it can, and of the rest a new item
 takes over what its neighbours agree on. λ and `s` rank validation's new items best among themselves. Their length `l`
 (1, but where that alone shows too many of them) and the exposure (`model_store/scoring/pair.py`) rank all items best,
-at a cost to those with interactions of at most `WARM_LOSS`.
+at a cost to those with interactions of at most `cold_cost`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 EXPOSURES = (0.0, *(2 ** (step / 8) for step in range(-8, 25)))
 LENGTHS = (1.0, 0.7, 0.5, 0.35, 0.25)
-WARM_LOSS = 0.02
-"""Share of validation Recall@20 on items with interactions that the exposure of new ones may cost at most."""
 MOST_USERS = 2_000
 """Users that exposure and form are chosen on, where there are more."""
 
@@ -173,20 +171,23 @@ def choose_form(base: FrozenBase, content: Content, users: F32, split: Split, se
 
 
 def choose_exposure(
-    evidence: Evidence, mixture: Mixture, content: Content, settings: FormSettings, split: Split, seed: int
+    evidence: Evidence, mixture: Mixture, content: Content, settings: FormSettings, split: Split, cost: float, seed: int
 ) -> tuple[FormSettings, float]:
-    """The length, greatest first, and the exposure that rank validation best at a cost of at most `WARM_LOSS`."""
+    """The length, greatest first, and the exposure that rank validation best.
+
+    They may take at most the share `cost` off the Recall@20 of items with interactions.
+    """
     new = stand_ins(split, seed)
     for length in LENGTHS:
         tried = replace(settings, length=length)
-        quality = _by_exposure(as_if_new(evidence, content, tried, new), mixture, split)
+        quality = _by_exposure(as_if_new(evidence, content, tried, new), mixture, split, cost)
         if max(quality) > -np.inf:
             break
     return tried, EXPOSURES[int(np.argmax(quality))]
 
 
-def _by_exposure(shown: Evidence, mixture: Mixture, split: Split) -> list[float]:
-    """Validation's quality with every exposure; -inf where it costs items with interactions too much."""
+def _by_exposure(shown: Evidence, mixture: Mixture, split: Split, cost: float) -> list[float]:
+    """Validation's quality with every exposure; -inf where it takes more than `cost` off items with interactions."""
     scorers = [MagnetScorer(replace(shown, exposure=exposure), mixture) for exposure in (0.0, 1.0)]
     rows = _some(split.valid)
     positives = split.valid[rows]
@@ -204,7 +205,7 @@ def _by_exposure(shown: Evidence, mixture: Mixture, split: Split) -> list[float]
     each = np.maximum(np.bincount(users[warm], minlength=len(rows)), 1)
     recall = [(np.bincount(users[warm & (found < 20)], minlength=len(rows)) / each).sum() for found in ranks]
     return [
-        _quality(found, positives) if kept >= (1 - WARM_LOSS) * recall[0] else -np.inf
+        _quality(found, positives) if kept >= (1 - cost) * recall[0] else -np.inf
         for found, kept in zip(ranks[1:], recall[1:], strict=True)
     ]
 

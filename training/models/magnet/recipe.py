@@ -36,7 +36,7 @@ from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
-from training.models.magnet.material import content_graphs, hold_out, modalities, presence, some_users
+from training.models.magnet.material import content_graphs, hold_out, modalities, on_warm_items, presence, some_users
 from training.models.magnet.new_items import (
     FormSettings,
     as_if_new,
@@ -84,7 +84,7 @@ class MagnetRecipe(Recipe):
         outcomes: dict[str, Outcome] = {}
         rest, held_out = hold_out(split, config.router.held_out, run.seed)
         without = self._bases("held-out", rest.train, content, dataset, split, config, run, outcomes)
-        closed_form = choose_closed_form(split, content, config.item_item, run)
+        closed_form = choose_closed_form(on_warm_items(split), content, config.item_item, run)
         if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
             closed_form = replace(closed_form, cold_scale=0.0)
         known = content_of(dataset.features, content, split.train)
@@ -103,7 +103,7 @@ class MagnetRecipe(Recipe):
         blend *= judged["factor"]
         exposure = config.cold_exposure or 0.0
         if config.cold_exposure is None and known is not None and form is not None:
-            form, exposure = choose_exposure(evidence, mixture, known, form, split, run.seed)
+            form, exposure = choose_exposure(evidence, mixture, known, form, split, config.cold_cost, run.seed)
             evidence = as_if_new(evidence, known, form, ~known.warm)
         evidence = replace(evidence, exposure=exposure)
         steps = tuple(outcomes[phase.name].best_step for phase in phases)
@@ -154,9 +154,15 @@ class MagnetRecipe(Recipe):
         if known is not None and form is not None:
             base = with_new_items(base, fit_form(base, known, form), known)
         histories = capped_histories(split, config.history_cap)
+        degree = np.bincount(split.train.indices, minlength=dataset.n_items).astype(np.float32)
         if blend is None:
             users = base.users(histories)
-            blend = choose_blend(lambda block: users[block] @ base.candidates.T, histories, term, split)
+            blend = choose_blend(
+                lambda block: np.where(degree > 0, users[block] @ base.candidates.T, -np.inf),
+                histories,
+                term,
+                on_warm_items(split),
+            )
         evidence = gather_evidence(
             base,
             histories,
@@ -164,7 +170,7 @@ class MagnetRecipe(Recipe):
             term,
             blend,
             modalities(dataset),
-            degree=np.bincount(split.train.indices, minlength=dataset.n_items).astype(np.float32),
+            degree=degree,
             routed=config.item_item.placement != "beside",
         )
         return evidence, blend
@@ -191,9 +197,7 @@ class MagnetRecipe(Recipe):
         count, rng = config.router.candidates, np.random.default_rng([run.seed, 7])
         known = sparse.csr_array(split.train - held_out)
         fitted_on = candidate_table(before, some_users(held_out, rng), held_out, known, count, among=before.degree > 0)
-        warm = evidence.degree > 0
-        valid = sparse.csr_array(split.valid * warm.astype(np.float32)[None, :])
-        valid.eliminate_zeros()
+        warm, valid = evidence.degree > 0, on_warm_items(split).valid
         rows = some_users(valid, rng)
         selected_on = candidate_table(before, rows, valid, split.train, count, among=warm)
         mixture, schedule = self._mixture(before, (fitted_on, selected_on), dataset, config, run, outcomes)

@@ -21,6 +21,7 @@ from training.evaluation.protocol import evaluate
 from training.evaluation.ranking import rank_positives
 from training.fit.run import Run
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
+from training.models.magnet.config import MagnetConfig
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, NewItemForm
 from training.models.magnet.masked import Masking
@@ -28,7 +29,6 @@ from training.models.magnet.material import content_graphs
 from training.models.magnet.new_items import (
     EXPOSURES,
     LENGTHS,
-    WARM_LOSS,
     Content,
     FormSettings,
     as_if_new,
@@ -47,6 +47,7 @@ F64 = NDArray[np.float64]
 I, D = 40, 6  # noqa: E741
 WIDTHS = {"visual": 3, "textual": 5}
 COLD = np.arange(34, 40)
+COST = MagnetConfig().cold_cost
 
 
 def content(seed: int = 0) -> Content:
@@ -177,8 +178,8 @@ COLD_DATA = tiny_dataset(n_users=120, n_items=150)
 
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Cold:
-    """A fit on a split with new items, and what content says of them."""
-    config, split = quick_config(), split_dataset(COLD_DATA, "cold-items", seed=0)
+    """A fit without item-item evidence on a split with new items, and what content says of them."""
+    config, split = quick_config(item_item={"enabled": False}), split_dataset(COLD_DATA, "cold-items", seed=0)
     fitted = MagnetRecipe().fit(COLD_DATA, split, config, Run(tmp_path_factory.mktemp("cold"), seed=0))
     assert isinstance(fitted, FittedMagnet)
     known = content_of(COLD_DATA.features, content_graphs(COLD_DATA, config), split.train)
@@ -209,8 +210,8 @@ def test_new_items_are_shown_as_far_as_the_others_can_afford(cold: Cold) -> None
         return float(recall_at(20, ranks, positives[has].indptr).mean())
 
     chosen = fitted.chosen.form.length
-    assert 0 < chosen < 1  # here, where the item-item term is off, there is too much of them at full length
-    least = (1 - WARM_LOSS) * recall(1.0, hidden=True)
+    assert 0 < chosen < 1  # without item-item evidence there is too much of them at full length
+    least = (1 - COST) * recall(1.0, hidden=True)
     assert recall(chosen) >= least > recall(LENGTHS[LENGTHS.index(chosen) - 1])
 
 
@@ -234,7 +235,8 @@ def with_item_item(cold: Cold) -> tuple[FittedMagnet, Evidence]:
 def test_exposure_is_the_best_that_items_with_interactions_can_afford(cold: Cold) -> None:
     fitted, evidence = with_item_item(cold)
     _, split, known = cold
-    form, chosen = choose_exposure(evidence, fitted.mixture, known, replace(fitted.chosen.form, length=1.0), split, 0)
+    full = replace(fitted.chosen.form, length=1.0)
+    form, chosen = choose_exposure(evidence, fitted.mixture, known, full, split, COST, 0)
     shown = as_if_new(evidence, known, form, ~known.warm)
     assert chosen in EXPOSURES[1:-1]  # something to choose, and a limit to it
     found = {}
@@ -245,8 +247,10 @@ def test_exposure_is_the_best_that_items_with_interactions_can_afford(cold: Cold
     hidden = np.where(known.warm, changed(fitted, shown).score_block(np.arange(split.train.shape[0])), -np.inf)
     alone = evaluate(lambda rows: hidden[rows], split, "valid").strata["warm"].values["recall@20"].mean()
     # here means are over the users with such a positive, there sums: the same share
-    assert found[chosen]["warm"] >= (1 - WARM_LOSS) * alone > found[EXPOSURES[-1]]["warm"]
+    assert found[chosen]["warm"] >= (1 - COST) * alone > found[EXPOSURES[-1]]["warm"]
     assert found[chosen]["cold"] > found[0.0]["cold"]
+    _, dearer = choose_exposure(evidence, fitted.mixture, known, full, split, 1.0, 0)
+    assert dearer > chosen  # who is ready to pay more shows more of them
 
 
 def test_new_items_score_in_the_snapshot_as_in_the_trainer(cold: Cold) -> None:

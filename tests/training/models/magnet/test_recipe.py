@@ -355,3 +355,27 @@ def a_learned_mixture(fit: Fit) -> Mixture:
         for value in (*mixture.experts.learned(), *mixture.router.learned()):
             value.add_(torch.randn(value.shape, generator=generator) * 0.3)
     return mixture
+
+
+def test_the_weight_of_evidence_is_chosen_among_items_with_interactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New items have no such evidence: a weight that is judged on them is too small for all others."""
+    split = split_dataset(tiny_dataset(n_users=80, n_items=90), "cold-items", seed=0)
+    new = np.bincount(split.train.indices, minlength=split.train.shape[1]) == 0
+    assert new[split.valid.indices].any()
+    judged_on = []
+
+    def blend(base: Any, histories: Any, term: Any, on: Any) -> float:
+        judged_on.append((on.valid, np.isfinite(base(np.arange(5)))))
+        return 1.5
+
+    monkeypatch.setattr(recipe, "choose_blend", blend)
+    dataset = tiny_dataset(n_users=80, n_items=90)
+    fitted = MagnetRecipe().fit(dataset, split, quick_config(), Run(tmp_path, seed=0))
+    assert fitted.training_facts()["item_item_weight"] > 0
+    assert judged_on
+    for valid, finite in judged_on:
+        assert valid.nnz == np.count_nonzero(~new[split.valid.indices])
+        assert not new[valid.indices].any()
+        np.testing.assert_array_equal(finite, np.broadcast_to(~new, finite.shape))
