@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from training.config import protocol_of
 from training.errors import TrainingError
 from training.evaluation.per_user import OVERALL, Groups
 from training.evaluation.protocol import AMONG_COLD, UserMetrics
@@ -94,7 +95,7 @@ class Row(BaseModel):
     @property
     def protocol(self) -> str:
         """The split, and what the test knows beside the training part."""
-        return self.split + (", validation joined" if self.config.get("join_valid") else "")
+        return protocol_of(self.split, joined=bool(self.config.get("join_valid")))
 
     @property
     def stem(self) -> str:
