@@ -5,6 +5,7 @@ Axes: `U` users, `I` items.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -51,11 +52,22 @@ def choose_closed_form(
         return None
     with run.bar("closed form", 1) as advance:
         found = run.kept(
-            "closed-form", lambda: asdict(choose(split.train, split.valid, content, seed=run.seed, device=run.device))
+            "closed-form",
+            _digest(run.seed, {"train": split.train, "valid": split.valid, **content}),
+            lambda: asdict(choose(split.train, split.valid, content, seed=run.seed, device=run.device)),
         )
         settings = ClosedFormSettings(**found)
         advance(f"λ {settings.reg:.0f}")
     return settings
+
+
+def _digest(seed: int, matrices: Mapping[str, sparse.csr_array]) -> str:
+    """What tells apart everything that the closed form is chosen by."""
+    found = hashlib.sha256(str(seed).encode())
+    for name, matrix in matrices.items():
+        for array in (matrix.indptr, matrix.indices, matrix.data):
+            found.update(f"{name} {array.dtype} {len(array)} ".encode() + array.tobytes())
+    return found.hexdigest()
 
 
 def item_item(
