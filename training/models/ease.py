@@ -42,7 +42,9 @@ class EaseRecipe(Recipe):
     def fit(self, dataset: Dataset, split: Split, config: EaseConfig, run: Run) -> FittedModel:
         """Choose λ and the prior on validation, solve on the training part."""
         if config.content and not dataset.features:
-            raise MissingRequirement(f"the setting 'content' of 'ease' needs features; dataset {dataset.name!r} has none")
+            raise MissingRequirement(
+                f"the setting 'content' of 'ease' needs features; dataset {dataset.name!r} has none"
+            )
         graphs = content_graphs(dataset) if config.content else {}
         if config.reg is not None and not graphs:
             settings = ClosedFormSettings(config.reg, 0.0, {})
