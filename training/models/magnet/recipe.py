@@ -54,7 +54,10 @@ from training.models.magnet.table_scores import TableScores
 from training.models.protocol import FittedModel, Recipe, capped_histories, modalities
 
 DEPARTURES = (1.0, 0.5, 0.25, 0.0)
-"""Shares of what experts and router learned, among which validation chooses; at 0 the mixture is the plain sum."""
+"""Shares of what experts and router learned, among which validation chooses.
+
+At 0 the mixture is as it starts: the plain sum, where as many experts are kept as there are modalities.
+"""
 
 
 @dataclass(frozen=True)
