@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.half import widened
+from model_store.manifest import ITEM_ITEM
 from model_store.scoring.base import (
     ALL_ROWS,
     CANDIDATE_LEVEL,
@@ -80,7 +81,7 @@ class PairScorer(Scorer):
         self._item_experts = snapshot.array("item_experts")
         self._present = snapshot.array("item_present")
         self._item_item = ItemItemTerm(snapshot) if snapshot.has("item_item_indptr") else None
-        self._beside = self.terms[0].role == "base"
+        self._beside = self.terms[0].name == ITEM_ITEM
         self.top_k = snapshot.manifest.top_k_experts
         exposure = snapshot.manifest.item_item.get("cold_exposure", 0.0)
         self._exposure = float(exposure) if isinstance(exposure, int | float) else 0.0

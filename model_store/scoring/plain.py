@@ -21,15 +21,14 @@ from model_store.scoring.base import (
     PairScores,
     Readable,
     Rows,
-    Scorer,
     UserState,
     side_by_side,
     summed,
 )
-from model_store.scoring.linear_user import LinearUser
+from model_store.scoring.linear_user import LinearUserScorer
 
 
-class PlainScorer(Scorer):
+class PlainScorer(LinearUserScorer):
     """One term over two tables."""
 
     candidate_arrays = ("item_vectors", "item_parts")
@@ -38,7 +37,6 @@ class PlainScorer(Scorer):
         super().__init__(snapshot)
         self._vectors = snapshot.array("item_vectors")
         self._parts = snapshot.array("item_parts") if snapshot.has("item_parts") else None
-        self._user = LinearUser(snapshot)
 
     def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
         """(n, D): the item vectors themselves."""
@@ -47,15 +45,6 @@ class PlainScorer(Scorer):
     def expert_vectors(self, item_rows: Rows) -> F32:
         """(N, D): the item vectors, of unit length."""
         return side_by_side([self.retrieval_vectors(item_rows)], len(item_rows))
-
-    def encode_user(self, history_rows: Rows) -> UserState:
-        """From the history alone."""
-        return self._user.state(self._capped(history_rows))
-
-    def known_user(self, user_row: int) -> UserState:
-        """The stored vector."""
-        rows = self._capped(self.snapshot.history(user_row))
-        return self._user.state(rows, self.snapshot.array("user_vectors")[user_row])
 
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Without gates."""

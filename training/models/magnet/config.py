@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.models.item_item import EvidenceConfig
 
@@ -127,6 +127,10 @@ class EntropyConfig(_Config):
     decay: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the moving averages."""
 
+    def latest_switch(self, steps: int) -> int:
+        """The step of all these by which the second stage has begun."""
+        return max(self.min_steps, int(self.max_share * steps))
+
 
 class ItemItemConfig(EvidenceConfig):
     """The closed-form item-item evidence: ours, not MAGNET's."""
@@ -154,3 +158,13 @@ class MagnetConfig(_Config):
     """Bases trained apart from different seeds and concatenated."""
     history_cap: int = Field(default=512, ge=1)
     """Items of a history that count, the latest ones."""
+
+    @model_validator(mode="after")
+    def _second_stage_ramps(self) -> MagnetConfig:
+        begins = self.entropy.latest_switch(self.router.steps)
+        if begins + self.entropy.ramp > self.router.steps:
+            raise ValueError(
+                f"expected the second stage to ramp within router.steps = {self.router.steps}, but it may begin as "
+                f"late as step {begins} (entropy.min_steps, max_share) and takes {self.entropy.ramp} (entropy.ramp)"
+            )
+        return self

@@ -36,7 +36,7 @@ from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, concatenate, freeze
-from training.models.magnet.material import content_graphs, hold_out, modalities, on_warm_items, presence, some_users
+from training.models.magnet.material import content_graphs, hold_out, on_warm_items, presence, some_users
 from training.models.magnet.new_items import (
     FormSettings,
     as_if_new,
@@ -51,10 +51,13 @@ from training.models.magnet.router import LEAN, PairRouter
 from training.models.magnet.router_phase import RouterPhase
 from training.models.magnet.scored import Evidence, Mixture, gather_evidence
 from training.models.magnet.table_scores import TableScores
-from training.models.protocol import FittedModel, Recipe, capped_histories
+from training.models.protocol import FittedModel, Recipe, capped_histories, modalities
 
 DEPARTURES = (1.0, 0.5, 0.25, 0.0)
-"""Shares of what experts and router learned, among which validation chooses; at 0 the mixture is the plain sum."""
+"""Shares of what experts and router learned, among which validation chooses.
+
+At 0 the mixture is as it starts: the plain sum, where as many experts are kept as there are modalities.
+"""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class _Fitted(torch.nn.Module):
 class RouterPhase(Phase[_Fitted]):
     """Held-out positives are ranked among their users' hard candidates, under the entropy schedule."""
 
+    mixed_precision = False  # bfloat16 cannot tell one hard candidate's score from the next one's
+
     def __init__(
         self,
         name: str,
