@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import InvalidContent, SnapshotCorrupt
-from model_store.ids import id_arrays
+from model_store.ids import IdTable, id_arrays
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,21 @@ def item_arrays(items: ItemColumns) -> dict[str, NDArray[Any]]:
         "category_indptr": indptr,
         "category_items": np.asarray([row for name in known for row in rows_by_category[name]], np.int32),
     }
+
+
+class ItemTable:
+    """The items of a snapshot by row, read where they are mapped: nothing else of it is held."""
+
+    def __init__(self, ids: IdTable, offsets: NDArray[np.int64], records: NDArray[np.uint8]) -> None:
+        """`offsets` (I+1,) say where in `records` each item's begins."""
+        self.ids = ids
+        self._offsets, self._records = offsets, records
+
+    def item(self, row: int) -> ItemInfo:
+        """One item; raises IndexError for a row outside 0..I-1, SnapshotCorrupt for what is no record."""
+        item_id = self.ids.id_of(row)
+        start, end = self._offsets[row : row + 2]
+        return read_record(item_id, self._records[start:end].tobytes())
 
 
 def read_record(item_id: str, record: bytes) -> ItemInfo:

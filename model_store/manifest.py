@@ -170,6 +170,8 @@ class ManifestDraft(_Part):
                 raise ValueError(f"expected {what} names to be distinct, found {names}")
         if ITEM_ITEM in terms[1:]:
             raise ValueError(f"expected the term {ITEM_ITEM!r} before all others, found {terms}")
+        if terms and terms[0] == ITEM_ITEM and self.terms[0].role != "base":
+            raise ValueError(f"expected the role 'base' of the term {ITEM_ITEM!r}, found {self.terms[0].role!r}")
         for term in self.terms:
             if unknown := set(term.modalities) - set(modalities):
                 raise ValueError(f"term {term.name!r} names the modalities {sorted(unknown)}, known are {modalities}")

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from model_store.errors import SnapshotCorrupt, SnapshotNotFound
 from model_store.files import regular_size, sha256, storage_errors
 from model_store.ids import IdTable
-from model_store.items import ItemInfo, read_record
+from model_store.items import ItemInfo, ItemTable
 from model_store.layout import check_layout, check_values
 from model_store.manifest import Manifest
 from model_store.npy import open_mapped
@@ -55,6 +55,7 @@ class Snapshot:
             IdTable(arrays[f"{kind}_bytes"], arrays[f"{kind}_offsets"], arrays[f"{kind}_order"])
             for kind in ("user_ids", "item_ids", "categories")
         )
+        self.items = ItemTable(self.item_ids, arrays["item_records_offsets"], arrays["item_records_bytes"])
 
     @classmethod
     def open(cls, path: Path, verify: Verification = "hash", *, expected_id: str | None = None) -> Snapshot:
@@ -109,9 +110,7 @@ class Snapshot:
 
     def item(self, item_row: int) -> ItemInfo:
         """Title, categories, description and picture of an item; raises IndexError for a row outside 0..I-1."""
-        item_id = self.item_id(item_row)
-        start, end = self.array("item_records_offsets")[item_row : item_row + 2]
-        return read_record(item_id, self.array("item_records_bytes")[start:end].tobytes())
+        return self.items.item(item_row)
 
     def history(self, user_row: int) -> NDArray[np.int32]:
         """Item rows (n,) of a user's training history, oldest first; raises IndexError for a row outside 0..U-1."""

@@ -80,7 +80,7 @@ def profile(view: View, asker: Asker) -> UserProfile:
     if asker.state is None:
         first = view.served.modalities[0]
         shares = {name: float(name == first) for name in view.served.modalities}
-        return UserProfile([ProfileEntry(view.served.popular_term, None, 1.0)], shares, 0)
+        return UserProfile([ProfileEntry(view.served.imprint.popular_term, None, 1.0)], shares, 0)
     left_out = Filters(np.union1d(asker.seen, asker.unwanted))
     rows = gather(view, asker.state, left_out, view.served.depth, PROFILE_RANKS)
     best = rank(view.score(asker.state, rows), None, PROFILE_RANKS)

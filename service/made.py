@@ -1,19 +1,20 @@
 """What was made ahead of questions: rankings in millionths, and first pages in words.
 
-Axes: `U` users, `R` ranks, `K` items, `S` numbers that one item can have, `M` modalities.
-
-It is what the usual way would print, to the last digit: numbers as whole millionths, which is what they are rounded to.
+It is what the usual way would print, to the last digit.
 """
 
 from __future__ import annotations
 
+import mmap
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.printed import DECIMALS, Page
+from service.printed import Page
+from service.records import Form, RecordedPage
 from service.view import View
 from service.words import Words
 
@@ -23,9 +24,6 @@ RANKS = 2 * PAGE
 FIRST_PAGE = slice(0, PAGE)
 ID_BYTES = 200
 """What it costs to find a user."""
-_UNIT = 10.0**DECIMALS
-_MOST = 2**31 - 1
-_NO_NUMBER = -(2**31)
 
 
 @dataclass(frozen=True)
@@ -40,40 +38,6 @@ class Made:
     """The page in words, where it is kept so: as `explain=experts` prints it."""
 
 
-class RecordedPage(Page):
-    """A page as a table keeps it; each of its fields is read when it is first asked for, and most never are."""
-
-    def __init__(self, records: NDArray[Any]) -> None:
-        """`records` (K,) are a table's."""
-        self.__dict__["_records"] = records
-
-    def __len__(self) -> int:
-        return len(self.__dict__["_records"])
-
-    def __getattr__(self, name: str) -> NDArray[Any]:
-        """A field that was not asked for before."""
-        records = self.__dict__["_records"]
-        found: NDArray[Any]
-        if name == "rows":
-            found = records["row"].astype(np.int64)
-        elif name == "chosen":
-            found = records["chosen"].copy()
-        elif name == "numbers":
-            block = records["numbers"]
-            found = block[block != _NO_NUMBER] / _UNIT
-        elif name == "modality_amounts":
-            found = records["amounts"] / _UNIT
-        else:
-            raise AttributeError(name)
-        self.__dict__[name] = found
-        return found
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory of the records."""
-        return int(self.__dict__["_records"].nbytes)
-
-
 class Table:
     """What was made for up to `capacity` users: memory, which the system provides as it fills, and a file for words."""
 
@@ -83,17 +47,11 @@ class Table:
         gated = sum(term.role != "base" for term in manifest.terms)
         weighed = min(manifest.top_k_experts or gated, gated)
         numbers = 1 + len(manifest.terms) - gated + 2 * weighed
-        chosen, modalities = (2 * len(manifest.terms) + 7) // 8, len(view.served.modalities)
-        fields = [
-            ("row", "i4"),
-            ("numbers", "i4", (numbers,)),
-            ("amounts", "i4", (modalities,)),
-            ("chosen", "u1", (chosen,)),
-        ]
-        record = np.dtype(fields, align=True)
+        self._form = Form(True, numbers, len(view.served.modalities), (2 * len(manifest.terms) + 7) // 8)
+        record = self._form.dtype
         self.capacity = min(view.served.snapshot.n_users, max_bytes // (ID_BYTES + RANKS * record.itemsize))
         self._places: dict[str, int | None] = {}
-        self._records = np.zeros((self.capacity, RANKS), record)
+        self._records = _small_pages(self.capacity * RANKS, record).reshape(self.capacity, RANKS)
         self._facts = np.zeros((self.capacity, 3), np.int32)
         """Of each user: how many ranks, how many items are available, and the row in the snapshot."""
         self._words = Words(self.capacity, max_words)
@@ -101,18 +59,11 @@ class Table:
 
     def put(self, user_id: str, made: Made) -> None:
         """Keep up to `RANKS`; not where numbers do not fit, nor of a user who was forgotten meanwhile."""
-        page = made.page
-        filled = np.arange(self._records["numbers"].shape[2]) < page.counts[:, None]  # (R, S)
-        largest = max(np.abs(page.numbers).max(initial=0), np.abs(page.modality_amounts).max(initial=0))
-        fits = len(page) <= RANKS and filled.sum() == len(page.numbers) and largest * _UNIT < _MOST
-        if user_id in self._places or not fits:
+        records = self._form.records(made.page) if len(made.page) <= RANKS else None
+        if user_id in self._places or records is None:
             return
-        block = np.full(filled.shape, _NO_NUMBER)
-        block[filled] = np.rint(page.numbers * _UNIT)
-        records = self._records[self.count, : len(page)]
-        records["row"], records["numbers"], records["chosen"] = page.rows, block, page.chosen
-        records["amounts"] = np.rint(page.modality_amounts * _UNIT)
-        self._facts[self.count] = len(page), made.available, made.user_row
+        self._records[self.count, : len(records)] = records
+        self._facts[self.count] = len(records), made.available, made.user_row
         self._places[user_id] = self.count
         self.count += 1
 
@@ -128,7 +79,7 @@ class Table:
         if place is None:
             return None
         length, available, user_row = self._facts[place].tolist()
-        page = RecordedPage(self._records[place, ranks.start : min(ranks.stop, length)].copy())
+        page = RecordedPage(self._form, self._records[place, ranks.start : min(ranks.stop, length)].tobytes())
         words = self._words.get(place) if in_words and ranks == FIRST_PAGE else None
         return Made(page, available, user_row, words)
 
@@ -140,3 +91,12 @@ class Table:
             self._records[place] = 0
             self._facts[place] = 0
             self._words.forget(place)
+
+
+def _small_pages(count: int, record: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros (count,) in memory that the system provides as it fills, and in small pages: a huge one takes it 5 ms."""
+    memory = mmap.mmap(-1, max(count * record.itemsize, 1))
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # a kernel without huge pages
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, record, count)

@@ -28,10 +28,11 @@ class PreparedAnswers:
         self._recommender = recommender
         self._metrics = metrics
         self._shelf: Shelf[PreparedAnswer] = Shelf(max_bytes, ttl_seconds)
+        self._keeps = max_bytes > 0
 
     def key(self, served: ServedSnapshot, user_id: str, query: bytes) -> Hashable | None:
-        """The key of a question as of now; None where the user's newest events are not in memory."""
-        state = self._recommender.state_key(served, user_id)
+        """The key of a question as of now; None where the user's newest events are not in memory or nothing is kept."""
+        state = self._recommender.state_key(served, user_id) if self._keeps else None
         return None if state is None else (user_id, query, *state)
 
     def find(self, key: Hashable | None) -> bytes | None:

@@ -43,6 +43,10 @@ class Display:
         assert self.after
 
 
+LiveDisplay = tuple[int, Display, list[str]]
+"""Position in a page, what it prints of the item there, and the modalities whose evidence is inferred."""
+
+
 @dataclass(frozen=True)
 class TermHead:
     """What an answer prints of a term, whatever the pair."""
@@ -67,11 +71,6 @@ class Page:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory of the arrays."""
-        return sum(array.nbytes for array in (self.rows, self.chosen, self.numbers, self.modality_amounts))
 
     @property
     def counts(self) -> NDArray[np.int64]:

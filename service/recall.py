@@ -7,6 +7,7 @@ import logging
 
 from model_store.errors import StoreError
 from service.deployment import Deployment
+from service.imprint import Imprint
 from service.served import ServedSnapshot
 from service.view import View
 
@@ -20,6 +21,13 @@ class Recall:
         self._deployment = deployment
         self._turn = asyncio.Lock()
         self._last: View | None = None
+
+    async def imprint(self, snapshot_id: str) -> Imprint | None:
+        """What answers of this snapshot print; None where neither this worker nor the store has it any more."""
+        found = self._deployment.imprint(snapshot_id)
+        if found is None and (view := await self.view(snapshot_id)) is not None:
+            found = view.served.imprint
+        return found
 
     async def view(self, snapshot_id: str) -> View | None:
         """The snapshot's own items; None where it has left the store."""

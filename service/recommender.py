@@ -20,7 +20,7 @@ from service.explanation import UserProfile, profile, score_pair
 from service.made import RANKS, Made
 from service.pins import Pin
 from service.popular import popular_ranking
-from service.printed import Display, Page, TermHead
+from service.printed import Page, TermHead
 from service.ranking import MAX_RANKS, Factors, Ranking, page_of, rank, steering
 from service.routed import RoutedUsers
 from service.schemas.queries import RankingQuery, parse_steer
@@ -65,10 +65,6 @@ class Answer:
     page: Page
     ranks: Sequence[int]
     """(K,) the rank of every item of the page, from 1."""
-    displays: list[Display]
-    """(K,) what the page prints of its items."""
-    inferred: list[list[str]]
-    """(K,) per item the modalities whose evidence is inferred."""
     offset: int
     requested: int
     available: int
@@ -84,17 +80,12 @@ class Answer:
     @property
     def heads(self) -> list[TermHead]:
         """What the columns of the page's terms are called."""
-        return heads_of(self.view.served, self.asker.strategy)
+        return self.view.served.imprint.heads(self.asker.strategy)
 
     @property
     def complete(self) -> bool:
         """Whether as many items came as were asked for."""
         return len(self.page) == self.requested
-
-
-def heads_of(served: ServedSnapshot, strategy: str) -> list[TermHead]:
-    """The terms of answers made by this strategy."""
-    return [served.popular_term] if strategy == "popular" else served.terms
 
 
 class Recommender:
@@ -221,7 +212,7 @@ class Recommender:
         """Take down the answers and the scores kept for these users, and the rankings made ahead."""
         self.routed.forget(users)
         self._ahead.forget(users)
-        await self.answers.own.remove(lambda _, answer: answer.user_id in users)
+        await self.answers.own.remove(lambda _, kept: kept[0] in users)
 
     def degraded(self) -> tuple[str, ...]:
         """What answers have to do without: `events` while the state store is unavailable."""
@@ -246,21 +237,16 @@ class Recommender:
         asker, degraded = answer.asker, bool(answer.degraded)
         self._metrics.answer(asker.strategy, answer.candidates, complete=answer.complete, degraded=degraded)
         kept = KeptAnswer(
-            recommendation_id=answer.recommendation_id,
-            user_id=asker.user_id,
-            user_version=asker.version,
-            snapshot_id=answer.view.served.id,
-            strategy=asker.strategy,
-            history_rows=asker.history_rows if asker.user_row is None else None,
-            user_row=asker.user_row,
-            displays=answer.displays,
-            inferred=answer.inferred,
-            heads=answer.heads,
-            modalities=answer.view.served.modalities,
-            faithfulness=answer.view.served.manifest.explanation,
-            page=answer.page,
+            asker.user_id,
+            asker.version,
+            answer.view.served.id,
+            asker.strategy,
+            asker.user_row,
+            asker.history_rows if asker.user_row is None else None,
+            answer.view.live_among(answer.page),
+            answer.page,
         )
-        self.answers.keep(kept)
+        self.answers.keep(answer.recommendation_id, kept)
         return answer
 
     def _ready(
@@ -287,7 +273,6 @@ class Recommender:
             new_recommendation_id(time.time()),
             made.page,
             ranks,
-            *view.shown(made.page.rows.tolist()),
             wish.offset,
             wish.k,
             made.available,
@@ -332,8 +317,7 @@ class Recommender:
         ranks = np.arange(wish.offset + 1, wish.offset + len(page) + 1)
         if late is not None and len(kept := np.flatnonzero(~np.isin(page.rows, late))) < len(page):
             page, ranks = page.at(kept), ranks[kept]
-        shown = view.shown(page.rows.tolist())
-        place = (page_of(page), ranks.tolist(), *shown, wish.offset, wish.k, filters.count_allowed(view), scored)
+        place = (page_of(page), ranks.tolist(), wish.offset, wish.k, filters.count_allowed(view), scored)
         return Answer(view, asker, new_recommendation_id(time.time()), *place, at.pin, exploration, at.degraded)
 
     def _ranked(
@@ -341,14 +325,15 @@ class Recommender:
     ) -> tuple[Ranking, int]:
         """Ranks up to `offset + k`, and how many items were scored for them.
 
-        The head never depends on how deep a caller reads, so pages fit together.
+        The head never depends on how deep a caller reads, so pages fit together; what nobody reads of it is not ranked.
         """
         assert asker.state is not None
         depth = view.served.depth_for(dict(map(parse_steer, wish.steer)))
+        limit = HEAD_RANKS if wish.diversity else min(HEAD_RANKS, wish.offset + wish.k)
         with self._tracing.span("candidates"):
             rows = gather(view, asker.state, filters, depth, HEAD_RANKS)
         with self._tracing.span("scoring"):
-            ranking = rank(self.routed.score(view, asker, rows), factors, HEAD_RANKS)
+            ranking = rank(self.routed.score(view, asker, rows), factors, limit)
         if wish.diversity:
             ranking = ranking.at(diversified(ranking.scores, view.expert_vectors(ranking.rows), wish.diversity))
         if wish.offset + wish.k > len(ranking) == HEAD_RANKS:

@@ -32,11 +32,11 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
     }
     if answer.exploration is not None:
         found["exploration"] = answer.exploration
-    found["complete"] = answer.complete
+    found["complete"] = complete = answer.complete
     found["degraded"] = list(answer.degraded)
     words = items_of(answer, wish.explain) if answer.words is None else answer.words
     found["items"] = orjson.Fragment(b"[%b]" % words)
-    if not answer.complete:
+    if not complete:
         found["shortfall"] = {
             "requested": answer.requested,
             "returned": len(answer.page),
@@ -50,14 +50,15 @@ def render(answer: Answer, wish: RankingQuery) -> bytes:
 def items_of(answer: Answer, explain: str) -> bytes:
     """One JSON object per item: whatever is the same in other answers is kept as parts of a format for the numbers."""
     page = answer.page
+    displays, inferred = answer.view.shown(page.rows.tolist())
     rest = _terms(answer) if explain != "none" else [b""] * len(page)
-    if any(answer.inferred):
-        rest = [(_inferred(names) if names else b"") + last for names, last in zip(answer.inferred, rest, strict=True)]
+    if any(inferred):
+        rest = [(_inferred(names) if names else b"") + last for names, last in zip(inferred, rest, strict=True)]
     if explain == "full":
         rest = [first + last for first, last in zip(rest, _more(answer), strict=True)]
     pieces = [
         piece
-        for display, rank, last in zip(answer.displays, answer.ranks, rest, strict=True)
+        for display, rank, last in zip(displays, answer.ranks, rest, strict=True)
         for piece in (display.before, _RANKS[rank], display.after, last)
     ]
     numbers = _numbers(page.numbers if explain != "none" else page.scores)

@@ -9,14 +9,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from threading import Thread
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.scoring import Scorer, UserState, scorer_for
 from model_store.snapshot import Snapshot
-from service.printed import Display, TermHead
+from service.imprint import Imprint
+from service.printed import Display
 from service.resident import map_all
 from service.retrieval.choice import IndexChoice, index_for
 from service.retrieval.protocol import CandidateIndex
@@ -47,9 +47,8 @@ class ServedSnapshot:
         self.popularity: NDArray[np.float32] = np.asarray(snapshot.array("popularity"), dtype=np.float32)
         self.popular_rows: NDArray[np.int64] = np.argsort(-self.popularity, kind="stable")
         self.depth = max(self.manifest.candidates.depth, MIN_DEPTH)
-        self.modalities = [modality.name for modality in self.manifest.modalities]
-        self.terms = [TermHead(t.name, t.role, _shares(t.modalities)) for t in self.manifest.terms]
-        self.popular_term = TermHead("popularity", "base", {self.modalities[0]: 1.0})
+        self.imprint = Imprint(snapshot)
+        self.modalities, self.terms = self.imprint.modalities, self.imprint.terms
         self._displays: dict[int, Display] = {}
         self._searchable: list[str] | None = None
         self.term_templates: dict[str, dict[bytes, bytes]] = {}
@@ -77,7 +76,7 @@ class ServedSnapshot:
         except KeyError:
             if len(kept) > DISPLAYS_KEPT:
                 kept = self._displays = {}
-            kept.update({row: self._display(row) for row in rows if row not in kept})
+            kept.update({row: self.imprint.display(row) for row in rows if row not in kept})
             return list(map(kept.__getitem__, rows))
 
     def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -105,10 +104,6 @@ class ServedSnapshot:
         encode = self.scorer.encode_user if self.user_encoder is None else self.user_encoder.encode
         return encode(history_rows)
 
-    def faithfulness(self) -> dict[str, Any]:
-        """The measured quality of explanations, as the manifest states it."""
-        return dict(self.manifest.explanation)
-
     def warm_up(self) -> None:
         """Touch what the first request would have to wait for; the rest of the files is read meanwhile."""
         Thread(target=self._read_ahead, name="read ahead", daemon=True).start()
@@ -131,7 +126,7 @@ class ServedSnapshot:
     def searchable(self) -> list[str]:
         """(I,): what a search for items looks through, folded to one letter case; made on first use."""
         if self._searchable is None:
-            displays = map(self._display, range(self.n_items))
+            displays = map(self.imprint.display, range(self.n_items))
             self._searchable = [f"{display.item_id}\n{display.title or ''}".casefold() for display in displays]
         return self._searchable
 
@@ -142,11 +137,3 @@ class ServedSnapshot:
             mask[self.snapshot.rows_in_category(name)] = True
         mask.setflags(write=False)
         return mask
-
-    def _display(self, row: int) -> Display:
-        item = self.snapshot.item(row)
-        return Display(item.item_id, item.title, item.image)
-
-
-def _shares(shares: dict[str, float | None]) -> dict[str, float]:
-    return {name: round(float(share), 6) for name, share in shares.items() if share is not None}

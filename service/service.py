@@ -44,7 +44,7 @@ class Service:
         self.metrics = Metrics()
         self.tracing = tracing_for(settings)
         self.workbench = Workbench(settings.threads)
-        self.deployment = Deployment(settings.store, settings.index)
+        self.deployment = Deployment(settings.store, settings.index, settings.answer_ttl_seconds)
         self.mirror = Mirror(state_store_for(settings))
         self.catalogue = Catalogue(self.mirror)
         self.recall = Recall(self.deployment)

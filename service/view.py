@@ -17,7 +17,7 @@ from model_store.items import ItemInfo
 from model_store.scoring import Because, PairScores, UserState
 from service.added import AddedItems
 from service.new_items import EncodedItem
-from service.printed import Display
+from service.printed import Display, LiveDisplay, Page
 from service.served import ServedSnapshot
 
 MASKS_KEPT = 16
@@ -97,6 +97,13 @@ class View:
         if not self._displays:
             return self.served.displays(rows), [[]] * len(rows)
         return list(map(self.display, rows)), list(map(self.inferred, rows))
+
+    def live_among(self, page: Page) -> list[LiveDisplay]:
+        """Of a page's items those of which the snapshot says nothing, or something else."""
+        if not self._displays:
+            return []
+        rows = enumerate(page.rows.tolist())
+        return [(at, self._displays[row], self.inferred(row)) for at, row in rows if row in self._displays]
 
     def near(self, row: int, modality: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows (n,) of items that resemble the one at `row` in a modality, and their cosines.

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import RunConfig, read_run_config
+from training.config import RunConfig, protocol_of, read_run_config
 from training.errors import TrainingError
 from training.evaluation.per_user import OVERALL, Groups, load_per_user
 from training.evaluation.protocol import UserMetrics
@@ -33,6 +33,11 @@ class FinishedRun:
     split: str
     """The rule that was used, where the configuration says `auto`."""
     parts: dict[str, Groups]
+
+    @property
+    def protocol(self) -> str:
+        """The split, and what the test knows beside the training part."""
+        return protocol_of(self.split, joined=self.config.join_valid)
 
 
 @dataclass(frozen=True)
@@ -104,14 +109,14 @@ def read_runs(directories: Sequence[Path]) -> list[ComparedModel]:
     runs = [_read(directory) for directory in directories]
     first = runs[0]
     for run in runs:
-        if (run.config.data.name, run.split, run.config.min_rating) != (
+        if (run.config.data.name, run.protocol, run.config.min_rating) != (
             first.config.data.name,
-            first.split,
+            first.protocol,
             first.config.min_rating,
         ):
             raise TrainingError(
-                f"expected runs on {first.config.data.name!r} split by {first.split!r} like {first.directory}, "
-                f"{run.directory} is on {run.config.data.name!r} split by {run.split!r}"
+                f"expected runs on {first.config.data.name!r} split by {first.protocol!r} like {first.directory}, "
+                f"{run.directory} is on {run.config.data.name!r} split by {run.protocol!r}"
             )
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:

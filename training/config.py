@@ -59,6 +59,11 @@ class RunConfig(BaseModel):
     """The model's settings."""
 
 
+def protocol_of(split: str, *, joined: bool) -> str:
+    """What figures are comparable under: the split, and whether the test knows the validation positives."""
+    return split + (", validation joined" if joined else "")
+
+
 class ConfigError(TrainingError):
     """A setting that does not exist or has no such value; the message names it."""
 

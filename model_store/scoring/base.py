@@ -59,9 +59,20 @@ class Readable(Protocol):
         """A known user's history, oldest first."""
 
 
+def summed(amounts: NDArray[Any]) -> NDArray[Any]:
+    """(...): the sum over the last axis of `amounts` (..., M), a column at a time.
+
+    The same numbers as NumPy's own sum gives, which begins anew for every few and takes five times as long.
+    """
+    total = amounts[..., 0].copy()
+    for place in range(1, amounts.shape[-1]):
+        total += amounts[..., place]
+    return total
+
+
 def entry_amounts(amounts: F64) -> F64:
     """(M,): as much as the item at place `ENTRY_RANK` by total has, split as the best so many (n, M) are on average."""
-    total = amounts.sum(axis=1)
+    total = summed(amounts)
     if len(total) < ENTRY_RANK:
         return np.zeros(amounts.shape[1])
     best = np.argpartition(-total, ENTRY_RANK - 1)[:ENTRY_RANK]
@@ -85,11 +96,13 @@ class SparseScores:
         The typical candidate is the expected item given a total `CANDIDATE_LEVEL` standard deviations above the
         catalogue's mean.
         """
-        total, count = amounts.sum(axis=1), max(n_items, 1)
+        total, count = summed(amounts), max(n_items, 1)
         mean, mean_total = amounts.sum(axis=0) / count, total.sum() / count
         together = amounts.T @ total / count - mean * mean_total
         spread = np.sqrt(max(float(total @ total) / count - mean_total**2, 0.0) + 1e-12)
-        entry = entry_amounts(amounts[~np.isin(rows, seen)])
+        places, unseen = rows.searchsorted(seen), np.ones(len(rows), np.bool_)
+        unseen[places[rows.searchsorted(seen, "right") > places]] = False
+        entry = entry_amounts(amounts[unseen])
         return cls(rows, amounts, mean + CANDIDATE_LEVEL / spread * together, entry)
 
     def at(self, item_rows: Rows) -> F64:
@@ -141,7 +154,7 @@ class PairScores:
         amounts = np.concatenate([evidence[:, None, :], self.amounts], axis=1)
         no_gate = np.full((len(self.item_rows), 1), np.nan, np.float32)
         weights = np.concatenate([no_gate, self.weights], axis=1)
-        return PairScores(self.item_rows, amounts.sum(axis=2), weights, amounts)
+        return PairScores(self.item_rows, summed(amounts), weights, amounts)
 
 
 @dataclass(frozen=True)
@@ -201,7 +214,7 @@ class Scorer(ABC):
         wanted = depth + len(state.history_rows)
         if len(state.item_item.rows) <= wanted:
             return state.item_item.rows
-        size = state.item_item.amounts.sum(axis=1)
+        size = summed(state.item_item.amounts)
         return np.sort(state.item_item.rows[np.argpartition(-size, wanted)[:wanted]])
 
     @abstractmethod

@@ -26,14 +26,14 @@ from model_store.scoring.base import (
     PairScores,
     Readable,
     Rows,
-    Scorer,
     UserState,
     side_by_side,
+    summed,
 )
-from model_store.scoring.linear_user import LinearUser
+from model_store.scoring.linear_user import LinearUserScorer
 
 
-class ItemScorer(Scorer):
+class ItemScorer(LinearUserScorer):
     """Terms that the item's own gates weigh."""
 
     candidate_arrays = ("item_term_vectors", "item_gates")
@@ -42,7 +42,6 @@ class ItemScorer(Scorer):
         super().__init__(snapshot)
         self._vectors = snapshot.array("item_term_vectors")
         self._gates = snapshot.array("item_gates")
-        self._user = LinearUser(snapshot)
         own = [term for term in self.terms if term.name != ITEM_ITEM]
         self._base = np.array([term.role == "base" for term in own])
         self._shares = self._modality_shares(own)
@@ -64,22 +63,13 @@ class ItemScorer(Scorer):
         seen = widened(self._gates[item_rows])[:, :, None] * widened(self._vectors[item_rows])
         return side_by_side(list(seen.transpose(1, 0, 2)), len(item_rows))
 
-    def encode_user(self, history_rows: Rows) -> UserState:
-        """From the history alone."""
-        return self._user.state(self._capped(history_rows))
-
-    def known_user(self, user_row: int) -> UserState:
-        """The stored vector."""
-        rows = self._capped(self.snapshot.history(user_row))
-        return self._user.state(rows, self.snapshot.array("user_vectors")[user_row])
-
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Every term; one whose gate is closed is all zero."""
         gates = widened(self._gates[item_rows])
         inner = widened(self._vectors[item_rows]) @ state.vector
         amounts = (gates * inner).astype(np.float64)[:, :, None] * self._shares
         weights = np.where(self._base, np.float32(np.nan), gates)
-        return self._user.beside(state, PairScores(item_rows, amounts.sum(axis=2), weights, amounts))
+        return self._user.beside(state, PairScores(item_rows, summed(amounts), weights, amounts))
 
     def because(self, state: UserState, item_row: int) -> Because:
         """Exact for what the history adds up to (gates do not depend on it); see `LinearUser.because`."""

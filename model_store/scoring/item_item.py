@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.half import widened
-from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Readable, Rows, Scorer, SparseScores, UserState
+from model_store.scoring.base import (
+    ALL_ROWS,
+    F32,
+    Because,
+    PairScores,
+    Readable,
+    Rows,
+    Scorer,
+    SparseScores,
+    UserState,
+    summed,
+)
 
 
 class ItemItemTerm:
@@ -28,7 +39,7 @@ class ItemItemTerm:
         items = np.concatenate([self._items[part] for part in parts])
         if len(items) == 0:
             return no_item_item(self._values.shape[1])
-        order = np.argsort(items, kind="stable")
+        order = _stable_order(items)
         items = items[order]
         values = widened(np.concatenate([self._values[part] for part in parts]))[order].astype(np.float64)
         firsts = np.flatnonzero(np.concatenate(([True], items[1:] != items[:-1])))
@@ -44,6 +55,13 @@ class ItemItemTerm:
             if len(hit):
                 out[position] = self._values[start + hit[0]]
         return out
+
+
+def _stable_order(rows: NDArray[np.int32]) -> NDArray[np.int64]:
+    """As a stable `argsort` of `rows` (n,), none negative: a sort of numbers is many times as fast as one of places."""
+    ordered = rows.astype(np.int64) << 32 | np.arange(len(rows))
+    ordered.sort()
+    return ordered & 0xFFFFFFFF
 
 
 def no_item_item(n_modalities: int) -> SparseScores:
@@ -74,7 +92,7 @@ class ItemItemScorer(Scorer):
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """One term, without a gate."""
         amounts = state.item_item.at(item_rows)[:, None, :]
-        contributions = amounts.sum(axis=2)
+        contributions = summed(amounts)
         return PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
 
     def because(self, state: UserState, item_row: int) -> Because:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.manifest import ITEM_ITEM
-from model_store.scoring.base import F32, F64, Because, PairScores, Readable, UserState
+from model_store.scoring.base import F32, F64, Because, PairScores, Readable, Rows, Scorer, UserState
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
 
 
@@ -67,3 +67,20 @@ class LinearUser:
         if self._item_item is not None:
             exact = exact + self._item_item.per_history_item(state.history_rows, item_row).sum(axis=1)
         return Because(state.history_rows, exact, np.full(length, rest / max(length, 1)))
+
+
+class LinearUserScorer(Scorer):
+    """What the kinds `plain` and `item` share: where their users come from."""
+
+    def __init__(self, snapshot: Readable) -> None:
+        super().__init__(snapshot)
+        self._user = LinearUser(snapshot)
+
+    def encode_user(self, history_rows: Rows) -> UserState:
+        """From the history alone."""
+        return self._user.state(self._capped(history_rows))
+
+    def known_user(self, user_row: int) -> UserState:
+        """The stored vector."""
+        rows = self._capped(self.snapshot.history(user_row))
+        return self._user.state(rows, self.snapshot.array("user_vectors")[user_row])

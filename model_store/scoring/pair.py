@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.half import widened
+from model_store.manifest import ITEM_ITEM
 from model_store.scoring.base import (
     ALL_ROWS,
     CANDIDATE_LEVEL,
@@ -44,6 +45,7 @@ from model_store.scoring.base import (
     SparseScores,
     UserState,
     side_by_side,
+    summed,
 )
 from model_store.scoring.item_item import ItemItemTerm, no_item_item
 
@@ -79,7 +81,7 @@ class PairScorer(Scorer):
         self._item_experts = snapshot.array("item_experts")
         self._present = snapshot.array("item_present")
         self._item_item = ItemItemTerm(snapshot) if snapshot.has("item_item_indptr") else None
-        self._beside = self.terms[0].role == "base"
+        self._beside = self.terms[0].name == ITEM_ITEM
         self.top_k = snapshot.manifest.top_k_experts
         exposure = snapshot.manifest.item_item.get("cold_exposure", 0.0)
         self._exposure = float(exposure) if isinstance(exposure, int | float) else 0.0
@@ -199,7 +201,7 @@ class PairScorer(Scorer):
         amounts, part_scores = self._expert_amounts(state, reading, parts, item_rows)
         gates = self.gate(state, item_rows, part_scores, reading.deviation)
         routed = gates[:, :, None] * amounts
-        experts = PairScores(item_rows, routed.sum(axis=2), gates.astype(np.float32), routed)
+        experts = PairScores(item_rows, summed(routed), gates.astype(np.float32), routed)
         return experts.beside(self._evidence(state, reading, part_scores, item_rows)) if self._beside else experts
 
     def _read(self, vector: F32) -> _Reading:
@@ -222,10 +224,11 @@ class PairScorer(Scorer):
         cues = np.tanh(part_scores / (3.0 * deviation)) * self._present[item_rows]
         logits = state.logits + widened(self._item_logits[item_rows]) + cues @ self.pair_weights.T
         chosen = np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
-        kept = np.take_along_axis(logits, chosen, axis=1).astype(np.float64)
+        items = np.arange(len(logits))[:, None]
+        kept = logits[items, chosen].astype(np.float64)
         kept = np.exp(kept - kept[:, :1])
         gates = np.zeros(logits.shape)
-        np.put_along_axis(gates, chosen, kept / kept.sum(axis=1, keepdims=True), axis=1)
+        gates[items, chosen] = kept / kept.sum(axis=1, keepdims=True)
         return gates
 
     def _expert_amounts(self, state: UserState, reading: _Reading, parts: F32, item_rows: Rows) -> tuple[F64, F32]:

@@ -14,11 +14,21 @@ from __future__ import annotations
 import numpy as np
 
 from model_store.half import widened
-from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Readable, Rows, Scorer, UserState, side_by_side
-from model_store.scoring.linear_user import LinearUser
+from model_store.scoring.base import (
+    ALL_ROWS,
+    F32,
+    Because,
+    PairScores,
+    Readable,
+    Rows,
+    UserState,
+    side_by_side,
+    summed,
+)
+from model_store.scoring.linear_user import LinearUserScorer
 
 
-class PlainScorer(Scorer):
+class PlainScorer(LinearUserScorer):
     """One term over two tables."""
 
     candidate_arrays = ("item_vectors", "item_parts")
@@ -27,7 +37,6 @@ class PlainScorer(Scorer):
         super().__init__(snapshot)
         self._vectors = snapshot.array("item_vectors")
         self._parts = snapshot.array("item_parts") if snapshot.has("item_parts") else None
-        self._user = LinearUser(snapshot)
 
     def retrieval_vectors(self, rows: Rows | slice = ALL_ROWS) -> F32:
         """(n, D): the item vectors themselves."""
@@ -37,15 +46,6 @@ class PlainScorer(Scorer):
         """(N, D): the item vectors, of unit length."""
         return side_by_side([self.retrieval_vectors(item_rows)], len(item_rows))
 
-    def encode_user(self, history_rows: Rows) -> UserState:
-        """From the history alone."""
-        return self._user.state(self._capped(history_rows))
-
-    def known_user(self, user_row: int) -> UserState:
-        """The stored vector."""
-        rows = self._capped(self.snapshot.history(user_row))
-        return self._user.state(rows, self.snapshot.array("user_vectors")[user_row])
-
     def score(self, state: UserState, item_rows: Rows) -> PairScores:
         """Without gates."""
         scores = (widened(self._vectors[item_rows]) @ state.vector).astype(np.float64)
@@ -53,7 +53,7 @@ class PlainScorer(Scorer):
         if self._parts is not None:
             amounts[:, 0, 1:] = widened(self._parts[item_rows, 1:]) @ state.vector
         amounts[:, 0, 0] = scores - amounts[:, 0, 1:].sum(axis=1)
-        contributions = amounts.sum(axis=2)
+        contributions = summed(amounts)
         own = PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
         return self._user.beside(state, own)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Rows, Scorer, UserState
+from model_store.scoring.base import ALL_ROWS, F32, Because, PairScores, Rows, Scorer, UserState, summed
 from model_store.scoring.item_item import no_item_item
 
 
@@ -26,7 +26,7 @@ class PopularityScorer(Scorer):
         """One term; all of it is behaviour, the first modality."""
         amounts = np.zeros((len(item_rows), 1, len(self.modalities)))
         amounts[:, 0, 0] = self.snapshot.array("popularity")[item_rows]
-        contributions = amounts.sum(axis=2)
+        contributions = summed(amounts)
         return PairScores(item_rows, contributions, np.full(contributions.shape, np.nan, np.float32), amounts)
 
     def because(self, state: UserState, item_row: int) -> Because:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from service.envelope import RequestContext
 from service.errors import Expired, InvalidRequest, NotReady, StateUnavailable, UnknownItem, UnknownUser, documented
 from service.explanation import because_of, evidence
-from service.printed import Page, TermHead
-from service.recommender import heads_of
+from service.imprint import Imprint
+from service.printed import Page
 from service.routes.context import Served, ServiceParts, context_of
 from service.routes.ids import UserId
 from service.schemas.answers import Explanation, Profile
@@ -49,9 +49,9 @@ async def explain(
         "title": display.title,
         "image": display.image,
         "inferred": view.inferred(row) or None,
-        **_numbers(page, 0, heads_of(served, asker.strategy), served.modalities),
+        **_numbers(page, 0, asker.strategy, served.imprint),
         "because": await _because(service, view, asker.history_rows, row),
-        "faithfulness": served.faithfulness(),
+        "faithfulness": served.imprint.faithfulness,
     }
 
 
@@ -95,7 +95,7 @@ async def experts(served: Served) -> dict[str, Any]:
             for head in served.terms
         ],
         "routing": manifest.routing,
-        "explanation": served.faithfulness(),
+        "explanation": served.imprint.faithfulness,
         "candidates": manifest.candidates.model_dump(mode="json"),
     }
 
@@ -103,13 +103,14 @@ async def experts(served: Served) -> dict[str, Any]:
 async def _kept(service: ServiceParts, context: RequestContext, recommendation_id: str, item_id: str) -> dict[str, Any]:
     """The very values of a kept answer. Raises `Expired`, or `UnknownItem` for an item that was not in it."""
     kept = await service.recommender.kept(recommendation_id)
-    if kept is None:
+    imprint = None if kept is None else await service.recall.imprint(kept.snapshot_id)
+    if kept is None or imprint is None:
         raise Expired(f"recommendation_id {recommendation_id!r}: not kept, or no longer; use user and item")
     context.recalled = kept.snapshot_id
-    position = kept.position_of(item_id)
-    if position is None:
+    found = kept.find(item_id, imprint)
+    if found is None:
         raise UnknownItem(f"item {item_id!r} is not in answer {recommendation_id}")
-    display = kept.displays[position]
+    position, display, inferred = found
     return {
         "user": kept.user_id,
         "item": item_id,
@@ -118,10 +119,10 @@ async def _kept(service: ServiceParts, context: RequestContext, recommendation_i
         "strategy": kept.strategy,
         "title": display.title,
         "image": display.image,
-        "inferred": list(kept.inferred[position]) or None,
-        **_numbers(kept.page, position, kept.heads, kept.modalities),
+        "inferred": inferred or None,
+        **_numbers(kept.page, position, kept.strategy, imprint),
         "because": await _recalled(service, kept, item_id),
-        "faithfulness": kept.faithfulness,
+        "faithfulness": imprint.faithfulness,
     }
 
 
@@ -150,9 +151,9 @@ def _evident(view: View, history_rows: NDArray[np.int32], row: int) -> list[dict
     return because_of(view, evidence(view, history_rows), row)
 
 
-def _numbers(page: Page, position: int, heads: list[TermHead], modalities: list[str]) -> dict[str, Any]:
+def _numbers(page: Page, position: int, strategy: str, imprint: Imprint) -> dict[str, Any]:
     return {
         "score": float(page.scores[position]),
-        "experts": page.terms_at(position, heads),
-        "modality_amounts": page.amounts_at(position, modalities),
+        "experts": page.terms_at(position, imprint.heads(strategy)),
+        "modality_amounts": page.amounts_at(position, imprint.modalities),
     }

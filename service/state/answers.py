@@ -5,93 +5,73 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from service.errors import StateUnavailable
-from service.printed import Display, Page, TermHead
+from service.imprint import Imprint
+from service.printed import Display, LiveDisplay, Page
+from service.records import Form, RecordedPage
 from service.state.protocol import StateStore
 from service.state.shelf import Shelf
 
 log = logging.getLogger("magnet.answers")
 _RANDOM_BYTES = 10
 _TIME_DIGITS = 12
-OVERHEAD_BYTES = 600
-"""What a kept answer costs beyond its arrays and items."""
+_END = b"\n"
+"""Between the facts, in JSON, which has no line ends here, and the records."""
+OVERHEAD_BYTES = 300
+"""What a kept answer costs in memory beyond its bytes."""
 SETTLE_SECONDS = 0.5
 """An answer younger than this may still wait to be written by its worker."""
-ITEM_BYTES = 220
-"""What an item's id, title and picture cost."""
 
 
-PAGE_FIELDS = [field.name for field in fields(Page)]
+class KeptAnswer(NamedTuple):
+    """The printed values of one answer; with the imprint of its snapshot they are the answer as it was shown."""
 
-
-@dataclass(frozen=True)
-class KeptAnswer:
-    """The printed values of one answer, and what is needed to explain them without the snapshot that gave them.
-
-    Axes: `K` items, `T` terms, `M` modalities.
-    """
-
-    recommendation_id: str
     user_id: str | None
     user_version: int
     """Of the user's events that it was made from: void once the user was forgotten later."""
     snapshot_id: str
     strategy: str
-    history_rows: NDArray[np.int32] | None
-    """What the user was scored from, oldest first; None: what the snapshot says of `user_row`."""
     user_row: int | None
-    displays: list[Display]  # (K,)
-    inferred: list[list[str]]  # (K,) modalities
-    heads: list[TermHead]  # (T,)
-    modalities: list[str]  # (M,)
-    faithfulness: dict[str, Any]
-    """As the snapshot's manifest states it."""
+    """Whose history in the snapshot the user was scored from."""
+    history_rows: NDArray[np.int32] | None
+    """What the user was scored from, oldest first, where it is not that."""
+    live: list[LiveDisplay]
+    """The items that are not shown as the snapshot has them."""
     page: Page
 
-    @property
-    def size(self) -> int:
-        """Bytes of memory, roughly."""
-        history = 0 if self.history_rows is None else self.history_rows.nbytes
-        return OVERHEAD_BYTES + ITEM_BYTES * len(self.displays) + history + self.page.nbytes
-
-    def position_of(self, item_id: str) -> int | None:
-        """Where an item stands in the answer; None if it is not in it."""
-        return next((place for place, display in enumerate(self.displays) if display.item_id == item_id), None)
+    def find(self, item_id: str, imprint: Imprint) -> LiveDisplay | None:
+        """An item of the answer, as it was shown; None if it is not in it. `imprint` is that of `snapshot_id`."""
+        for found in self.live:
+            if found[1].item_id == item_id:
+                return found
+        row = imprint.item_row(item_id)
+        places = [] if row is None else np.flatnonzero(self.page.rows == row).tolist()
+        return (places[0], imprint.display(row), []) if row is not None and places else None
 
     def pack(self) -> bytes:
-        """As bytes, for other workers."""
-        displays = [(display.item_id, display.title, display.image) for display in self.displays]
-        page = {name: getattr(self.page, name) for name in PAGE_FIELDS}
-        packed = vars(self) | {"displays": displays, "heads": [vars(head) for head in self.heads], "page": page}
-        return orjson.dumps(packed, option=orjson.OPT_SERIALIZE_NUMPY)
+        """As bytes."""
+        page = RecordedPage.of(self.page)
+        form = page.form
+        live = [(at, item.item_id, item.title, item.image, inferred) for at, item, inferred in self.live]
+        history = None if self.history_rows is None else self.history_rows.tolist()
+        layout = (form.whole, form.numbers, form.modalities, form.chosen)
+        return orjson.dumps((*self[:5], history, live, layout)) + _END + page.data
 
     @classmethod
     def unpack(cls, packed: bytes) -> KeptAnswer:
         """The answer that `pack` wrote."""
-        found = orjson.loads(packed)
-        page, history = found["page"], found["history_rows"]
-        items, modalities = len(page["rows"]), len(found["modalities"])
-        return cls(
-            **found
-            | {
-                "history_rows": None if history is None else np.array(history, np.int32),
-                "displays": [Display(*display) for display in found["displays"]],
-                "heads": [TermHead(**head) for head in found["heads"]],
-                "page": Page(
-                    np.array(page["rows"], np.int64),
-                    np.array(page["chosen"], np.uint8).reshape(items, -1),
-                    np.array(page["numbers"], np.float64),
-                    np.array(page["modality_amounts"], np.float64).reshape(items, modalities),
-                ),
-            }
-        )
+        head, _, data = packed.partition(_END)
+        user_id, version, snapshot_id, strategy, user_row, history, live, layout = orjson.loads(head)
+        rows = None if history is None else np.array(history, np.int32)
+        shown = [(at, Display(item_id, title, image), inferred) for at, item_id, title, image, inferred in live]
+        page = RecordedPage(Form(*layout), data)
+        return cls(user_id, version, snapshot_id, strategy, user_row, rows, shown, page)
 
 
 def new_recommendation_id(now: float) -> str:
@@ -125,19 +105,22 @@ class Answers:
     def __init__(self, store: StateStore, max_bytes: int, ttl_seconds: float) -> None:
         self._store = store
         self._ttl = ttl_seconds
-        self.own: Shelf[KeptAnswer] = Shelf(max_bytes, ttl_seconds)
+        self.own: Shelf[tuple[str | None, bytes]] = Shelf(max_bytes, ttl_seconds)
+        """Whose answer it is, and the answer in bytes: nothing that the garbage collector would have to look at."""
 
-    def keep(self, answer: KeptAnswer) -> None:
+    def keep(self, recommendation_id: str, answer: KeptAnswer) -> None:
         """Keep an answer; other workers find it a moment later."""
-        self.own.put(answer.recommendation_id, answer, answer.size)
+        packed = answer.pack()
+        self.own.put(recommendation_id, (answer.user_id, packed), len(packed) + OVERHEAD_BYTES)
         if self._store.shares_answers:
-            self._store.keep_answer(answer.recommendation_id, answer.user_id, answer.pack(), self._ttl)
+            self._store.keep_answer(recommendation_id, answer.user_id, packed, self._ttl)
 
     async def find(self, recommendation_id: str) -> KeptAnswer | None:
         """The answer, None once it has left or where the store that has it is unavailable."""
-        found = self.own.get(recommendation_id)
-        if found is not None or not self._store.shares_answers or born_at(recommendation_id) is None:
-            return found
+        if (found := self.own.get(recommendation_id)) is not None:
+            return KeptAnswer.unpack(found[1])
+        if not self._store.shares_answers or born_at(recommendation_id) is None:
+            return None
         try:
             packed = await self._store.kept_answer(recommendation_id)
         except StateUnavailable as error:

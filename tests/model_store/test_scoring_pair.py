@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from model_store import Snapshot
 from model_store.scoring import scorer_for
-from model_store.scoring.base import CANDIDATE_LEVEL, SparseScores
+from model_store.scoring.base import CANDIDATE_LEVEL, ENTRY_RANK, SparseScores
 from model_store.scoring.pair import PairScorer
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
@@ -265,3 +265,14 @@ def test_sparse_scores_say_nothing_of_items_they_do_not_list() -> None:
     np.testing.assert_array_equal(sparse.at(np.array([9, 0, 5, 11, 5])), [[5, 6], [0, 0], [3, 4], [0, 0], [3, 4]])
     nothing = SparseScores.over(10, np.zeros(0, np.int64), np.zeros((0, 2)), seen)
     np.testing.assert_array_equal(nothing.at(np.array([1, 2])), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("seen", [[], [2], [0, 41, 99], [3, 3], [97, 98]])
+def test_what_takes_an_item_into_the_list_is_reckoned_from_the_unseen(seen: list[int]) -> None:
+    rows = np.arange(2, 100, 3)  # 2 to 98: some of `seen` are not listed, and one lies behind all of them
+    amounts = np.random.default_rng(5).exponential(1, (len(rows), 2))
+    found = SparseScores.over(100, rows, amounts, np.array(seen, np.int32)).entry
+    unseen = np.array([amount for row, amount in zip(rows.tolist(), amounts, strict=True) if row not in seen])
+    best = unseen[np.argsort(-unseen.sum(axis=1))[:ENTRY_RANK]]
+    np.testing.assert_allclose(found.sum(), best[-1].sum())
+    np.testing.assert_allclose(found / found.sum(), best.mean(axis=0) / best.mean(axis=0).sum())

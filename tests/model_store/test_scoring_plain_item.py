@@ -170,6 +170,8 @@ def test_the_evidence_term_is_the_first_and_comes_with_its_arrays(tmp_path: Path
     terms = draft.manifest.terms
     with pytest.raises(ValueError, match="before all others"):
         manifest("item", (terms[1], terms[0], *terms[2:]))
+    with pytest.raises(ValueError, match="role 'base'"):
+        manifest("item", (terms[0].model_copy(update={"role": "modality"}), *terms[1:]))
     without = {name: array for name, array in draft.arrays.items() if name != "item_item_values"}
     with pytest.raises(InvalidContent, match="item_item_values"):
         publish(SnapshotDraft(draft.manifest, without, draft.parameters), tmp_path)

@@ -1,6 +1,7 @@
 """Hours in small: the service at 70 % of what it can do, with events, new items and swaps, watched for leaks.
 
-`make soak MINUTES=10` writes tests/reliability/results/soak.json, from which tests/RELIABILITY.md is made.
+`make soak MINUTES=10` writes tests/reliability/results/soak.json, from which tests/RELIABILITY.md is made. With `--leak
+1024` every answer keeps so many bytes for ever and nothing is written: then it is the watching that is tested.
 """
 
 from __future__ import annotations
@@ -50,6 +51,19 @@ MOST_GROWTH = 0.02
 ADMIN = {"X-API-Key": "admin"}
 CACHES = {f"MAGNET_{name}_MEMORY_MB": "8" for name in ("ANSWER", "CACHE", "ROUTER")}
 """Small, so that they are full before memory is judged."""
+
+LEAKING = """
+from service.envelope import Envelope
+
+kept, call = [], Envelope.__call__
+
+async def leaking(self, scope, receive, send):
+    kept.append(bytearray({size}))
+    await call(self, scope, receive, send)
+
+Envelope.__call__ = leaking
+"""
+"""What Python runs at its start, in every worker, where there shall be a leak."""
 
 Call = tuple[str, str, dict[str, Any] | None]
 
@@ -207,6 +221,11 @@ def slope(times: list[float], values: list[float]) -> float:
     return float(np.polyfit(times, values, 1)[0]) if len(times) > 1 else 0.0
 
 
+def grows(worker: dict[str, Any]) -> bool:
+    """Whether the worker's memory gained more than a worker's may."""
+    return bool(worker["memory_gained_mb"] >= max(MOST_GROWTH * worker["memory_mb"], 2.0))
+
+
 def around(swaps: list[float], requests: list[tuple[float, float, float]]) -> list[bool]:
     """Which requests were sent while a swap was under way."""
     return [any(0 <= sent - began < AROUND_SECONDS for began in swaps) for sent, _, _ in requests]
@@ -220,7 +239,8 @@ def quantiles(seconds: list[float]) -> dict[str, float]:
 
 @click.command()
 @click.option("--minutes", type=float, default=10.0, show_default=True)
-def main(minutes: float) -> None:
+@click.option("--leak", "leaked", type=int, default=0, help="Bytes that every answer leaks: to see that it is noticed.")
+def main(minutes: float, leaked: int) -> None:
     """Measure, soak, overload, judge."""
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
@@ -235,6 +255,9 @@ def main(minutes: float) -> None:
         for each, row in itertools.product(exact.values(), range(N_USERS)):
             each.unfiltered(each.snapshot.user_id(row), ())  # once asked for under load, these held the callers up
         environment = {**CACHES, "MAGNET_ADMIN_KEY": "admin", "MAGNET_MAX_IN_FLIGHT": "32"}
+        if leaked:
+            (root / "sitecustomize.py").write_text(LEAKING.format(size=leaked))
+            environment["PYTHONPATH"] = str(root)
         address, parent = stack.enter_context(started(root, workers=WORKERS, **environment))
         soak = Soak(address, exact)
         soak.fill()
@@ -302,6 +325,11 @@ def main(minutes: float) -> None:
         "overload": {"connections": CROWD, **crowd},
         "after_overload": dict(after.statuses),
     }
+    growing = [worker for worker in workers if grows(worker)]
+    if leaked:
+        click.echo(json.dumps(workers, indent=2))
+        assert growing == workers, f"a leak of {leaked} bytes for each answer was not noticed"
+        return
     write_result("soak", result)
     click.echo(json.dumps(result, indent=2))
     assert sorted(samples) == sorted(alive), "a worker died"
@@ -309,8 +337,8 @@ def main(minutes: float) -> None:
     assert not failed, failed
     assert set(crowd) <= {"200", "503"}, crowd
     assert set(after.statuses) == {"200"}, after.statuses
+    assert not growing, growing
     for worker in workers:
-        assert worker["memory_gained_mb"] < max(MOST_GROWTH * worker["memory_mb"], 2.0), worker
         assert worker["descriptors_last"] <= worker["descriptors_first"] + CONNECTIONS, worker
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from model_store.store import Store
+from service.deployment import Deployment
 from service.recall import Recall
 from service.served import ServedSnapshot
+from tests.support.redis_server import RedisServer
 from tests.support.service_client import ServiceClient, in_process, promoted
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
@@ -136,3 +141,79 @@ async def test_experts_state_what_was_measured_of_them(client: ServiceClient, se
     assert found["candidates"]["recall"] == {"recall@20": 1.0}
     assert found["candidates"]["steered_depth"] == served.manifest.candidates.steered_depth != {}
     assert found["routed_variance_share"] == 0.5
+
+
+@pytest.fixture(params=["embedded", "redis"])
+async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[ServiceClient]]:
+    """Two over one state, and over a store of their own: `tmp_path / "store"`."""
+    root, redis = tmp_path / "store", RedisServer(tmp_path / "redis")
+    promoted(root, write_tiny_pair_snapshot(root, seed=0))
+    settings: dict[str, Any] = {"state": tmp_path / "state", "workers": 2}
+    if request.param == "redis":
+        redis.start()
+        settings["redis_url"] = redis.url
+    try:
+        async with in_process(root, **settings) as here, in_process(root, **settings) as there:
+            yield [here, there]
+    finally:
+        redis.stop()
+
+
+async def test_other_workers_explain_an_answer_whose_snapshot_is_gone(
+    workers: list[ServiceClient], tmp_path: Path
+) -> None:
+    """As long as they have served it themselves; a worker that never saw it has nothing to read it with."""
+    root = tmp_path / "store"
+    here, there = workers
+    answer = await here.recommend(USER, k=5, explain="full")
+    for seed in (1, 2, 3):
+        promoted(root, write_tiny_pair_snapshot(root, seed=seed))
+        for worker in workers:
+            await worker.service.watcher.catch_up()
+    assert Store(root).prune(keep=1)
+    settings = {"state": tmp_path / "state", "workers": 2, "redis_url": here.service.settings.redis_url}
+    async with in_process(root, **settings) as late:
+        for item in answer["items"]:
+            named = {"recommendation_id": answer["recommendation_id"], "item": item["item"]}
+            for worker in (here, there):
+                found = await worker.json("/explain", **named)
+                for field in ("score", "experts", "modality_amounts", "title", "image"):
+                    assert found[field] == item[field]
+                assert (found["snapshot"], found["because"]) == (answer["snapshot"], None)
+            await late.json("/explain", 410, **named)
+
+
+async def test_what_was_shown_of_an_item_is_explained_though_it_has_changed_since(workers: list[ServiceClient]) -> None:
+    here, there = workers
+    shown = (await here.recommend(USER, k=3))["items"]
+    path = "/items/" + shown[1]["item"].replace("/", "%2F")
+    answers = []
+    for title in ("first", "second"):
+        assert (await here.put(path, json={"title": title})).status_code == 200
+        await there.service.catch_up()
+        answers.append(await here.recommend(USER, k=3))
+        assert answers[-1]["items"][1]["title"] == title
+    for answer in answers:
+        for item in answer["items"]:
+            for worker in workers:
+                named = {"recommendation_id": answer["recommendation_id"], "item": item["item"]}
+                assert (await worker.json("/explain", **named))["title"] == item["title"]
+
+
+async def test_a_kept_answer_is_small(client: ServiceClient) -> None:
+    """A page of 20 takes 2 KB where numbers are kept as they are, half of that where it was made ahead."""
+    answer = await client.recommend(USER)
+    found = client.service.recommender.answers.own.get(answer["recommendation_id"])
+    assert found is not None
+    assert len(found[1]) < 2500 < len(orjson.dumps(answer["items"]))
+
+
+async def test_imprints_leave_with_the_answers(tmp_path: Path) -> None:
+    snapshots = [write_tiny_pair_snapshot(tmp_path, seed=seed) for seed in range(4)]
+    for ttl, left in ((60.0, 2), (1e-9, 1)):
+        deployment = Deployment(tmp_path, answer_ttl_seconds=ttl)
+        for snapshot in snapshots:
+            deployment.activate(ServedSnapshot(deployment.store.open(snapshot), indexed=False))
+        found = [deployment.imprint(snapshot) is not None for snapshot in snapshots]
+        assert found == [ttl > 1, True, True, True]
+        assert len(deployment._imprints) == left

@@ -49,8 +49,8 @@ async def test_caches_of_every_worker_are_cleared(workers: tuple[ServiceClient, 
 
     assert len(there.service.recommender.routed) < before
     for worker in workers:
-        kept = [kept.user_id for _, _, kept in worker.service.recommender.answers.own._kept.values()]
-        assert USER not in kept
+        kept = worker.service.recommender.answers.own._kept.values()
+        assert USER not in {user_id for _, _, (user_id, _) in kept}
         assert not [key for key in worker.service.prepared._shelf._kept if isinstance(key, tuple) and key[0] == USER]
         for user, status in ((USER, 410), (OTHER, 200)):
             named = {"recommendation_id": answers[user]["recommendation_id"], "item": answers[user]["items"][0]["item"]}
@@ -66,11 +66,11 @@ async def test_an_answer_kept_meanwhile_cannot_be_read(workers: tuple[ServiceCli
     await here.post("/events", json=sent(event(USER, "item/004")))
     await there.service.catch_up()
     answer = await there.recommend(USER, k=3)
-    kept = there.service.recommender.answers.own.get(answer["recommendation_id"])
+    kept = await there.service.recommender.answers.find(answer["recommendation_id"])
     assert kept is not None
     await here.delete("/users/user%2F001")
     await there.service.catch_up()
-    there.service.recommender.answers.keep(kept)  # as by a request that was under way
+    there.service.recommender.answers.keep(answer["recommendation_id"], kept)  # as by a request that was under way
     for worker in workers:
         await worker.json(
             "/explain", 410, recommendation_id=answer["recommendation_id"], item=answer["items"][0]["item"]

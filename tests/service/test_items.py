@@ -104,6 +104,20 @@ async def test_a_new_item_is_in_the_next_answer_and_adds_up(open_client: Service
     assert [found["item"] for found in (await client.json("/items", query="brand NEW"))["items"]] == [NEW]
 
 
+async def test_an_answer_with_a_new_item_is_explained_as_shown(
+    open_client: ServiceClient, served: ServedSnapshot
+) -> None:
+    await open_client.put(PATH, json={"title": "Brand new", "features": features_like(served, WHOLE)})
+    answer = await open_client.recommend(USER, k=120)
+    assert NEW in {item["item"] for item in answer["items"]}
+    await open_client.put(PATH, json={"title": "Old hat", "features": features_like(served, WHOLE + 1)})
+    await open_client.delete("/items/item%2F002")
+    for item in answer["items"]:
+        found = await open_client.json("/explain", recommendation_id=answer["recommendation_id"], item=item["item"])
+        assert (found["score"], found["experts"], found["title"]) == (item["score"], item["experts"], item["title"])
+        assert found["inferred"] == item.get("inferred")
+
+
 async def test_its_item_item_share_is_what_its_neighbours_say(
     open_client: ServiceClient, served: ServedSnapshot
 ) -> None:

@@ -18,23 +18,28 @@ from training.data.items import ItemTable
 
 KINDS = 4
 N_COLD = 4
-"""The last items have no interactions at all."""
+"""So many of the last items have no interactions at all, unless a test says otherwise."""
 WIDTHS = {"visual": 6, "textual": 5, "acoustic": 7}
 STEMS = {"visual": "image", "textual": "text"}
 
 
 def tiny_dataset(
-    modalities: Sequence[str] = ("visual", "textual"), *, n_users: int = 60, n_items: int = 40, seed: int = 0
+    modalities: Sequence[str] = ("visual", "textual"),
+    *,
+    n_users: int = 60,
+    n_items: int = 40,
+    n_cold: int = N_COLD,
+    seed: int = 0,
 ) -> Dataset:
-    """Times and categories, about a sixth of each modality's rows missing, the last `N_COLD` items cold.
+    """Times and categories, about a sixth of each modality's rows missing, the last `n_cold` items cold.
 
     Content modalities out of `WIDTHS`.
     """
     rng = np.random.default_rng(seed)
     kind, likes = rng.integers(0, KINDS, n_items), rng.integers(0, KINDS, n_users)
     takes = rng.random((n_users, n_items)) < 0.05 + 0.45 * (likes[:, None] == kind)
-    takes[:, n_items - N_COLD :] = False
-    takes[np.arange(n_users), rng.integers(0, n_items - N_COLD, n_users)] = True
+    takes[:, n_items - n_cold :] = False
+    takes[np.arange(n_users), rng.integers(0, n_items - n_cold, n_users)] = True
     user_row, item_row = (rows.astype(np.int32) for rows in np.nonzero(takes))
     return Dataset(
         name="tiny",

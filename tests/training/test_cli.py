@@ -264,6 +264,13 @@ def test_the_test_may_know_the_validation_part(data: Path, tmp_path: Path) -> No
     assert after["test"]["ndcg@20"] != before["test"]["ndcg@20"]
     assert magnet_train("evaluate", joined).exit_code == 0
     assert json.loads((joined / "metrics.json").read_text(encoding="utf-8"))["test"] == after["test"]
+    snapshots = []
+    for run in (apart, joined):  # what is served is fitted on everything, either way
+        done = magnet_train("export", run, "--store", tmp_path / "store")
+        assert done.exit_code == 0, done.output
+        snapshots.append(Store(tmp_path / "store").open(done.stdout.split()[-1]))
+    vectors = [snapshot.array("user_vectors") for snapshot in snapshots]
+    np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
 def damage_line(directory: Path) -> tuple[str, ...]:

@@ -19,14 +19,21 @@ N = 80
 
 
 def write_run(
-    directory: Path, model: str, recall: np.ndarray, *, seed: int = 0, split: str = "given", data: str = "baby"
+    directory: Path,
+    model: str,
+    recall: np.ndarray,
+    *,
+    seed: int = 0,
+    split: str = "given",
+    data: str = "baby",
+    joined: bool = False,
 ) -> Path:
     """An evaluated run with these recalls (n,); its tail stratum is every other user."""
     rows = np.arange(len(recall), dtype=np.int64)
     overall = UserMetrics(rows, {"recall@20": recall, "ndcg@20": recall / 2})
     tail = UserMetrics(rows[::2], {name: values[::2] for name, values in overall.values.items()})
     evaluation = Evaluation("test", overall, {"tail": tail}, {}, np.zeros((len(recall), 50), np.int32))
-    write_run_config(directory / "config.toml", RunConfig(data=Path(data), model=model, seed=seed))
+    write_run_config(directory / "config.toml", RunConfig(data=Path(data), model=model, seed=seed, join_valid=joined))
     save_per_user(directory, {"test": evaluation})
     (directory / "metrics.json").write_text(json.dumps({"split": {"name": split, "seed": seed}}))
     return directory
@@ -117,6 +124,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, recall: np.ndarray) 
         read_runs([ours, write_run(tmp_path / "b", "ease", recall, data="movielens")])
     with pytest.raises(TrainingError, match="cold-items"):
         read_runs([ours, write_run(tmp_path / "c", "ease", recall, split="cold-items")])
+    with pytest.raises(TrainingError, match="'given, validation joined'"):
+        read_runs([ours, write_run(tmp_path / "j", "ease", recall, joined=True)])
     with pytest.raises(TrainingError, match="one run per seed"):
         read_runs([ours, write_run(tmp_path / "d", "magnet", recall)])
     drawn = [write_run(tmp_path / f"e{s}", m, recall, seed=s, split="random") for m, s in (("ease", 0), ("bpr", 1))]

@@ -39,6 +39,8 @@ class Phase(ABC, Generic[ModuleT]):
     module: ModuleT
     optimiser: torch.optim.Optimizer
     steps_per_epoch: int
+    mixed_precision: bool = True
+    """Whether losses may be computed in half precision, where the run is."""
     average: float = 0.0
     """Decay of the parameters' moving average, which is validated and kept in their place; 0 for the parameters."""
 
@@ -179,7 +181,7 @@ def _interrupted(phase: Phase[Any], run: Run, step: int) -> Interrupted:
 def _step(phase: Phase[Any], run: Run, step: int) -> dict[str, float]:
     torch.manual_seed(run.seed * 1_000_003 + step)
     phase.module.train()
-    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=run.amp):
+    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=run.amp and phase.mixed_precision):
         parts = phase.losses(step, np.random.default_rng([run.seed, step]))
     loss = torch.stack(list(parts.values())).sum()
     values = {key: float(value.detach()) for key, value in parts.items()}

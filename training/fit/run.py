@@ -67,8 +67,13 @@ class Run:
         partial.write_text("".join(kept), encoding="utf-8")
         partial.replace(path)
 
-    def kept(self, name: str, choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def kept(self, name: str, of: str, choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `choose` gives, kept beside the checkpoints: a resumed run reads it in place of choosing again.
+
+        Args:
+            name: of what is chosen.
+            of: a digest of all that the choice depends on; what was kept of something else is chosen again.
+            choose: makes the choice.
 
         Raises:
             TrainingError: what was kept is damaged.
@@ -80,11 +85,12 @@ class Run:
                 found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise TrainingError(f"expected what {name} chose in {path}, found a damaged file: {error}") from error
-            return found
+            if found.get("of") == of:
+                return dict(found["chosen"])
         chosen = choose()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(chosen), encoding="utf-8")
+        partial.write_text(json.dumps({"of": of, "chosen": chosen}), encoding="utf-8")
         partial.replace(path)
         return chosen
 

@@ -5,6 +5,8 @@ Axes: `U` users, `I` items.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -20,6 +22,8 @@ from training.graph.content import content_knn
 from training.models.closed_form import ClosedFormSettings, fit_closed_form, why_off
 from training.models.closed_form_search import choose
 from training.models.item_item import EvidenceConfig, ItemItem
+
+logger = logging.getLogger(__name__)
 
 FIRST_BLEND = 2.0
 """Where the search for the item-item term's weight starts, for scores that are cosines."""
@@ -47,15 +51,29 @@ def choose_closed_form(
 
     None where the term is off, the catalogue too large, or validation has no positive to judge it by.
     """
-    if not config.enabled or why_off(split.train.shape[1]) or not split.valid.nnz:
+    reason = why_off(split.train.shape[1])
+    if config.enabled and reason:
+        logger.warning("item-item evidence stays off: %s", reason)
+    if not config.enabled or reason or not split.valid.nnz:
         return None
     with run.bar("closed form", 1) as advance:
         found = run.kept(
-            "closed-form", lambda: asdict(choose(split.train, split.valid, content, seed=run.seed, device=run.device))
+            "closed-form",
+            _digest(run.seed, {"train": split.train, "valid": split.valid, **content}),
+            lambda: asdict(choose(split.train, split.valid, content, seed=run.seed, device=run.device)),
         )
         settings = ClosedFormSettings(**found)
         advance(f"λ {settings.reg:.0f}")
     return settings
+
+
+def _digest(seed: int, matrices: Mapping[str, sparse.csr_array]) -> str:
+    """What tells apart everything that the closed form is chosen by."""
+    found = hashlib.sha256(str(seed).encode())
+    for name, matrix in matrices.items():
+        for array in (matrix.indptr, matrix.indices, matrix.data):
+            found.update(f"{name} {array.dtype} {len(array)} ".encode() + array.tobytes())
+    return found.hexdigest()
 
 
 def item_item(

@@ -48,7 +48,7 @@ class ClosedFormSettings:
 
 
 def why_off(n_items: int) -> str | None:
-    """Why the closed form is not available at this size, for the manifest; None where it is."""
+    """Why the closed form is not available at this size; None where it is."""
     if n_items <= DENSE_LIMIT:
         return None
     return f"the dense closed form is limited to {DENSE_LIMIT} items, the catalogue has {n_items}"

@@ -15,7 +15,7 @@ from training.models.blend import content_graphs
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
 from training.models.closed_form_search import choose
 from training.models.item_item_model import FittedItemItem
-from training.models.protocol import FittedModel, Recipe, capped_histories
+from training.models.protocol import FittedModel, MissingRequirement, Recipe, capped_histories
 
 
 class EaseConfig(BaseModel):
@@ -41,6 +41,10 @@ class EaseRecipe(Recipe):
 
     def fit(self, dataset: Dataset, split: Split, config: EaseConfig, run: Run) -> FittedModel:
         """Choose λ and the prior on validation, solve on the training part."""
+        if config.content and not dataset.features:
+            raise MissingRequirement(
+                f"the setting 'content' of 'ease' needs features; dataset {dataset.name!r} has none"
+            )
         graphs = content_graphs(dataset) if config.content else {}
         if config.reg is not None and not graphs:
             settings = ClosedFormSettings(config.reg, 0.0, {})

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from training.data.dataset import Dataset
-from training.models.item_item import BEHAVIOUR, ItemItem
-from training.models.protocol import FittedModel, SnapshotContent
+from training.models.item_item import ItemItem
+from training.models.protocol import FittedModel, SnapshotContent, modalities
 
 
 class FittedItemItem(FittedModel):
@@ -36,7 +36,7 @@ class FittedItemItem(FittedModel):
         self.chosen = chosen
         self._histories = histories
         self._matrix = weights.matrix()
-        self._modalities = (BEHAVIOUR, *dataset.features)
+        self._modalities = modalities(dataset)
         self._facts = facts
 
     def score_block(self, user_rows: NDArray[np.int64]) -> NDArray[np.floating]:

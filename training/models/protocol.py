@@ -20,6 +20,7 @@ from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.errors import TrainingError
 from training.fit.run import Run
+from training.models.item_item import BEHAVIOUR
 
 
 class MissingRequirement(TrainingError):
@@ -110,6 +111,11 @@ class Recipe(ABC):
             raise MissingRequirement(
                 f"model {self.name!r} needs {' and '.join(lacks)}; dataset {dataset.name!r} has none"
             )
+
+
+def modalities(dataset: Dataset) -> list[str]:
+    """Behaviour, then the content modalities in the dataset's order."""
+    return [BEHAVIOUR, *dataset.features]
 
 
 def capped_histories(split: Split, cap: int) -> sparse.csr_array:

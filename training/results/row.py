@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from training.config import protocol_of
 from training.errors import TrainingError
 from training.evaluation.per_user import OVERALL, Groups
 from training.evaluation.protocol import AMONG_COLD, UserMetrics
@@ -95,8 +96,8 @@ class Row(BaseModel):
     def protocol(self) -> str:
         """The split, what the test knows beside the training part, and what is known of items."""
         masked = float(str(self.config.get("mask_features") or 0))
-        joined = ", validation joined" if self.config.get("join_valid") else ""
-        return self.split + joined + (f", {masked:.0%} of content masked" if masked else "")
+        known = protocol_of(self.split, joined=bool(self.config.get("join_valid")))
+        return known + (f", {masked:.0%} of content masked" if masked else "")
 
     @property
     def stem(self) -> str:

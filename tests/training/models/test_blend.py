@@ -1,13 +1,24 @@
-"""The search for the item-item term's weight."""
+"""What is chosen of the item-item evidence: its closed form, once for the same data, and its weight."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from training.models.blend import best_weight, even_weight
-from training.models.item_item import ItemItem
+from tests.support.tiny_dataset import tiny_dataset
+from training.data.splits import Split, split_dataset
+from training.evaluation.metrics import ndcg_at, recall_at
+from training.evaluation.ranking import rank_positives
+from training.fit.run import Run
+from training.models import blend, closed_form
+from training.models.blend import best_weight, choose_blend, choose_closed_form, content_graphs, even_weight
+from training.models.closed_form import ClosedFormSettings, fit_closed_form
+from training.models.item_item import EvidenceConfig, ItemItem
 
 
 @pytest.mark.parametrize("peak", [0.01, 0.3, 2.0, 11.0, 700.0])
@@ -27,3 +38,62 @@ def test_evidence_and_base_vary_alike_under_the_even_weight() -> None:
     scores = np.array([[0.0, 3.0, 0.0], [9.0, -9.0, 0.0], [6.0, 0.0, 0.0]], np.float32)
     # of a row with one entry x among three the deviation is x √2/3: (3 + 6) against (0.5 + 0.25), nobody else counts
     assert even_weight(lambda rows: scores[rows], histories, term) == pytest.approx((3 + 6) / (0.5 + 0.25))
+
+
+def changed(split: Split, content: dict[str, Any], what: str) -> tuple[Split, dict[str, Any]]:
+    if what == "graphs":
+        return split, {name: graph * np.float32(0.5) for name, graph in content.items()}
+    if what == "modalities":
+        return split, {"textual": content["visual"], "visual": content["textual"]}
+    return replace(split, train=split.test) if what == "train" else replace(split, valid=split.test), content
+
+
+@pytest.mark.parametrize("what", ["train", "valid", "graphs", "modalities"])
+def test_a_resumed_run_chooses_the_closed_form_again_where_the_data_are_others(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, config, asked = tiny_dataset(), EvidenceConfig(enabled=True), []
+
+    def choose(*given: Any, **_: Any) -> ClosedFormSettings:
+        asked.append(given)
+        return ClosedFormSettings(float(len(asked)), 0.5, {"visual": 1.0}, 0.25)
+
+    monkeypatch.setattr(blend, "choose", choose)
+    split, content = split_dataset(dataset, "random", seed=0), content_graphs(dataset)
+    run = Run(tmp_path, resume=True)
+    first = choose_closed_form(split, content, config, run)
+    assert choose_closed_form(split, content_graphs(dataset), config, run) == first
+    assert len(asked) == 1
+    choose_closed_form(*changed(split, content, what), config, run)
+    assert len(asked) == 2
+    choose_closed_form(split, content, config, replace(run, seed=1))
+    assert len(asked) == 3
+
+
+def test_a_catalogue_too_large_for_the_evidence_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(closed_form, "DENSE_LIMIT", 39)
+    split = split_dataset(tiny_dataset(), "random", seed=0)
+    assert choose_closed_form(split, {}, EvidenceConfig(), Run(tmp_path)) is None
+    assert not caplog.messages
+    assert choose_closed_form(split, {}, EvidenceConfig(enabled=True), Run(tmp_path)) is None
+    assert "limited to 39 items, the catalogue has 40" in caplog.text
+
+
+def test_the_weight_that_is_chosen_ranks_validation_best() -> None:
+    dataset = tiny_dataset()
+    split = split_dataset(dataset, "random", seed=0)
+    term = fit_closed_form(split.train, {}, ClosedFormSettings(20.0, 0.0, {}))
+    noise = np.random.default_rng(0).normal(size=split.train.shape).astype(np.float32)
+    rows = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
+    positives, evidence = split.valid[rows], (split.train @ term.matrix()).toarray()
+
+    def quality(weight: float) -> float:
+        ranks = rank_positives(lambda block: noise[block] + weight * evidence[block], positives, split.train, rows)
+        return float((recall_at(20, ranks, positives.indptr) + ndcg_at(20, ranks, positives.indptr)).mean())
+
+    chosen = choose_blend(lambda block: noise[block], split.train, term, split)
+    assert chosen > 1  # of noise on one side and evidence on the other
+    assert quality(chosen) == max(quality(weight) for weight in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, chosen))
+    assert choose_blend(lambda block: noise[block], split.train, None, split) == 0

@@ -1,5 +1,6 @@
 """EASE, ItemKNN and popularity against their definitions, and what they put into a snapshot."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from training.fit.run import Run
 from training.models.ease import EaseConfig, EaseRecipe
 from training.models.item_knn import ItemKnnConfig, ItemKnnRecipe, KnnSettings, fit_item_knn
 from training.models.popularity import PopularityConfig, PopularityRecipe
-from training.models.protocol import FittedModel, Recipe
+from training.models.protocol import FittedModel, MissingRequirement, Recipe
 
 N_USERS, N_ITEMS, N_KINDS = 150, 60, 6
 RECIPES: list[tuple[Recipe, Any]] = [
@@ -51,6 +52,13 @@ def split(dataset: Dataset) -> Split:
 
 def recall(model: FittedModel, split: Split) -> float:
     return evaluate(model.score_block, split, "test").means()["recall@10"]
+
+
+def test_a_content_prior_without_content_is_refused(dataset: Dataset, split: Split, tmp_path: Path) -> None:
+    poorer = replace(dataset, features={})
+    with pytest.raises(MissingRequirement, match="'planted' has none"):
+        EaseRecipe().fit(poorer, split, EaseConfig(content=True), Run(tmp_path))
+    EaseRecipe().fit(poorer, split, EaseConfig(reg=10.0), Run(tmp_path))
 
 
 def test_personal_baselines_beat_popularity(dataset: Dataset, split: Split, tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ class Case:
     refitted: FittedModel
 
 
+def quick(recipe: Recipe, extras: Mapping[str, Any] = {}) -> Any:
+    """The model's configuration, for a fit that takes no time."""
+    fields = recipe.config_type.model_fields
+    settings = QUICK_SETTINGS.get(recipe.name, {name: value for name, value in SMALL.items() if name in fields})
+    return recipe.config_type.model_validate({**settings, **extras})
+
+
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     return tiny_dataset()
@@ -55,9 +62,7 @@ def dataset() -> Dataset:
 def case(request: pytest.FixtureRequest, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Case:
     name, _, extras = request.param.partition(" with ")
     recipe = recipe_for(name)
-    fields = recipe.config_type.model_fields
-    settings = QUICK_SETTINGS.get(recipe.name, {name: value for name, value in SMALL.items() if name in fields})
-    config = recipe.config_type.model_validate({**settings, **(EXTRAS if extras else {})})
+    config = quick(recipe, EXTRAS if extras else {})
     split = split_dataset(dataset, "leave-last", seed=0)
     run = Run(tmp_path_factory.mktemp(recipe.name), seed=2)
     recipe.check(dataset)
@@ -83,6 +88,15 @@ def test_seed_training_and_validation_part_decide_everything(case: Case, tmp_pat
     again = case.recipe.fit(case.dataset, without, case.config, Run(tmp_path, seed=2))
     users = np.arange(case.dataset.n_users)
     np.testing.assert_array_equal(again.score_block(users), case.fitted.score_block(users))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_catalogue_in_which_every_item_was_taken(name: str, tmp_path: Path) -> None:
+    dataset, recipe = tiny_dataset(n_users=120, n_items=30, n_cold=0), recipe_for(name)
+    split = split_dataset(dataset, "random", seed=0)
+    assert (split.train.sum(axis=0) > 0).all()
+    fitted = recipe.fit(dataset, split, quick(recipe), Run(tmp_path, seed=0))
+    assert np.isfinite(fitted.score_block(np.arange(dataset.n_users))).all()
 
 
 def test_facts_are_those_of_metrics_json(case: Case) -> None:

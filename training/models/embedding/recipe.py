@@ -25,8 +25,7 @@ from training.models.embedding.fitted import Chosen, FittedVectors
 from training.models.embedding.material import Material
 from training.models.embedding.network import EmbeddingNetwork, Tables, side_by_side
 from training.models.embedding.phase import TriplesPhase
-from training.models.item_item import BEHAVIOUR
-from training.models.protocol import FittedModel, Recipe
+from training.models.protocol import FittedModel, Recipe, modalities
 
 
 class EmbeddingRecipe(Recipe):
@@ -130,11 +129,6 @@ def training_facts(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
             for name, o in outcomes.items()
         },
     }
-
-
-def modalities(dataset: Dataset) -> list[str]:
-    """Behaviour, then the content modalities in the dataset's order."""
-    return [BEHAVIOUR, *dataset.features]
 
 
 @contextmanager

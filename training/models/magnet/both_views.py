@@ -33,7 +33,7 @@ class Steps(Protocol):
 
 
 def both_views(x: Float[Tensor, "I W"], steps: Steps, layers: int) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:
-    """The mean over `layers` hops, and none, in the original and in the augmented view; linear in `x`."""
+    """The mean over none to `layers` hops, at least one, in the original and in the augmented view; linear in `x`."""
     original, augmented = _BothViews.apply(x, steps, layers)  # type: ignore[no-untyped-call]
     return original, augmented
 
@@ -67,7 +67,7 @@ class _BothViews(torch.autograd.Function):
             for _ in range(ctx.layers - 1):
                 original = steps.step_original(original).add_(first[0])
                 augmented = steps.step_augmented(augmented).add_(first[1])
-            last = steps.step_both(original, augmented) if ctx.layers else torch.zeros_like(original)
+            last = steps.step_both(original, augmented)
             torch.div(last.add_(first[0]).add_(first[1]), ctx.layers + 1, out=result[:, columns])
         return result, None, None
 

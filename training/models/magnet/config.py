@@ -130,6 +130,10 @@ class EntropyConfig(_Config):
     decay: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the moving averages."""
 
+    def latest_switch(self, steps: int) -> int:
+        """The step of all these by which the second stage has begun."""
+        return max(self.min_steps, int(self.max_share * steps))
+
 
 class ItemItemConfig(EvidenceConfig):
     """The closed-form item-item evidence: ours, not MAGNET's."""
@@ -162,4 +166,14 @@ class MagnetConfig(_Config):
     def _one_member_is_fitted_jointly(self) -> MagnetConfig:
         if self.router.joint and self.members > 1:
             raise ValueError(f"expected members = 1 with router.joint, found {self.members}: each would need a mixture")
+        return self
+
+    @model_validator(mode="after")
+    def _second_stage_ramps(self) -> MagnetConfig:
+        begins = self.entropy.latest_switch(self.router.steps)
+        if begins + self.entropy.ramp > self.router.steps:
+            raise ValueError(
+                f"expected the second stage to ramp within router.steps = {self.router.steps}, but it may begin as "
+                f"late as step {begins} (entropy.min_steps, max_share) and takes {self.entropy.ramp} (entropy.ramp)"
+            )
         return self

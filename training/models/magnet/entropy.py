@@ -28,7 +28,7 @@ class EntropySchedule(nn.Module):
     def __init__(self, config: EntropyConfig, total_steps: int) -> None:
         super().__init__()
         self.config = config
-        self.cap = max(config.min_steps, int(config.max_share * total_steps))
+        self.cap = config.latest_switch(total_steps)
         self.register_buffer("switch_step", torch.tensor(-1))
         self.register_buffer("steps", torch.tensor(0))
         self.register_buffer("load_average", torch.tensor(0.0))

@@ -59,7 +59,7 @@ class FrozenBase:
 
 def unit_blocks(vectors: F32, members: int) -> F32:
     """Each member's block normalised, the whole row a unit vector: members count alike whatever their scale."""
-    blocks = vectors.reshape(len(vectors), members, -1)
+    blocks = vectors.reshape(len(vectors), members, vectors.shape[1] // members)  # also of no vectors at all
     norms = np.linalg.norm(blocks, axis=2, keepdims=True)
     unit: F32 = (blocks / np.maximum(norms, 1e-12) / members**0.5).reshape(vectors.shape)
     return unit

@@ -1,4 +1,4 @@
-"""What a data set gives the recipe: modalities, their graphs, and positives held out for the router.
+"""What a data set gives the recipe: content graphs, masks, and positives held out for the router.
 
 Axes: `U` users, `I` items, `M` modalities (behaviour first).
 """
@@ -16,11 +16,6 @@ from training.data.splits import Split
 from training.graph.content import content_knn
 from training.models.blend import MOST_USERS
 from training.models.magnet.config import MagnetConfig
-
-
-def modalities(dataset: Dataset) -> list[str]:
-    """Behaviour, then the content modalities in the dataset's order."""
-    return ["behaviour", *dataset.features]
 
 
 def presence(dataset: Dataset) -> NDArray[np.bool_]:

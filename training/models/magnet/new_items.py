@@ -89,26 +89,48 @@ def content_of(
     return Content(rows, mean_graph(graphs, n_items), np.bincount(train.indices, minlength=n_items) > 0)
 
 
+class Regression:
+    """Of the vectors of items with interactions on their content: solved once for each λ, for every `s`."""
+
+    def __init__(self, base: FrozenBase, content: Content) -> None:
+        self.base, self.content = base, content
+        vectors = base.candidates * np.float32(base.members**0.5)
+        targets = np.concatenate([vectors, content.neighbours @ vectors], axis=1, dtype=np.float64)[content.warm]
+        known = [rows[content.warm] for rows in content.features.values()]
+        known.append(np.ones((len(targets), 1), np.float32))
+        side_by_side = np.concatenate(known, axis=1, dtype=np.float64)
+        self._gram, self._products = side_by_side.T @ side_by_side, side_by_side.T @ targets
+        self._solved: dict[float, NDArray[np.float64]] = {}
+
+    def form(self, settings: FormSettings) -> NewItemForm:
+        """The candidate side of the form; the history side stays as the base learned it."""
+        of_vectors, of_neighbours = np.split(self._at(settings.ridge), 2, axis=1)
+        solved = (of_vectors - settings.share * of_neighbours).astype(np.float32)
+        cuts = np.cumsum([rows.shape[1] for rows in self.content.features.values()])
+        *projections, common = np.split(solved, cuts)
+        neighbours = self.base.new_item.neighbours.copy()
+        neighbours[1] = settings.share
+        return replace(
+            self.base.new_item,
+            projections=dict(zip(self.content.features, projections, strict=True)),
+            common=common[0],
+            neighbours=neighbours,
+            length=settings.length,
+        )
+
+    def _at(self, ridge: float) -> NDArray[np.float64]:
+        """(d + 1, 2D): the weights of content, the constant last, for the vectors and for their neighbours' mean."""
+        if ridge not in self._solved:
+            penalty = np.full(len(self._gram), ridge)
+            penalty[-1] = 1e-6  # what all items have in common is no matter of strength
+            solved = np.linalg.solve(self._gram + np.diag(penalty), self._products).astype(np.float64, copy=False)
+            self._solved[ridge] = solved
+        return self._solved[ridge]
+
+
 def fit_form(base: FrozenBase, content: Content, settings: FormSettings) -> NewItemForm:
-    """The candidate side of the form, fitted to the base's vectors; the history side stays as the base learned it."""
-    vectors = base.candidates * np.float32(base.members**0.5)
-    target = (vectors - settings.share * (content.neighbours @ vectors))[content.warm].astype(np.float64)
-    side_by_side = np.concatenate([rows[content.warm] for rows in content.features.values()], axis=1, dtype=np.float64)
-    known = np.concatenate([side_by_side, np.ones((len(side_by_side), 1))], axis=1)
-    penalty = np.full(known.shape[1], settings.ridge)
-    penalty[-1] = 1e-6  # what all items have in common is no matter of strength
-    solved = np.linalg.solve(known.T @ known + np.diag(penalty), known.T @ target).astype(np.float32)
-    cuts = np.cumsum([rows.shape[1] for rows in content.features.values()])
-    *projections, common = np.split(solved, cuts)
-    neighbours = base.new_item.neighbours.copy()
-    neighbours[1] = settings.share
-    return replace(
-        base.new_item,
-        projections=dict(zip(content.features, projections, strict=True)),
-        common=common[0],
-        neighbours=neighbours,
-        length=settings.length,
-    )
+    """The form with these settings, fitted to the base's vectors."""
+    return Regression(base, content).form(settings)
 
 
 def parts_of_new(base: FrozenBase, form: NewItemForm, content: Content, rows: NDArray[np.int64]) -> F32:
@@ -161,8 +183,10 @@ def choose_form(base: FrozenBase, content: Content, users: F32, split: Split, se
     if not len(rows) or not learnt_from.warm.any():
         return FormSettings(RIDGES[len(RIDGES) // 2], SHARES[len(SHARES) // 2])
 
+    regression = Regression(base, learnt_from)
+
     def quality(settings: FormSettings) -> float:
-        form = fit_form(base, learnt_from, settings)
+        form = regression.form(settings)
         vectors = parts_of_new(base, form, learnt_from, among).sum(axis=1)
         ranks = rank_positives(lambda block: users[block] @ vectors.T, liked[rows], split.train[:, among], rows)
         return _quality(ranks, liked[rows])

@@ -42,7 +42,6 @@ from training.models.magnet.material import (
     can_route,
     content_graphs,
     hold_out,
-    modalities,
     on_warm_items,
     presence,
     router_users,
@@ -59,10 +58,13 @@ from training.models.magnet.new_items import (
 from training.models.magnet.router_phase import RouterPhase, fresh_mixture
 from training.models.magnet.scored import Evidence, Mixture, gather_evidence
 from training.models.magnet.table_scores import TableScores
-from training.models.protocol import FittedModel, Recipe, capped_histories
+from training.models.protocol import FittedModel, Recipe, capped_histories, modalities
 
 DEPARTURES = (1.0, 0.5, 0.25, 0.0)
-"""Shares of what experts and router learned, among which validation chooses; at 0 the mixture is the plain sum."""
+"""Shares of what experts and router learned, among which validation chooses.
+
+At 0 the mixture is as it starts: the plain sum, where as many experts are kept as there are modalities.
+"""
 
 
 @dataclass(frozen=True)

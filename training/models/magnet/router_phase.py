@@ -45,6 +45,8 @@ class MixtureInFitting(torch.nn.Module):
 class RouterPhase(Phase[MixtureInFitting]):
     """Held-out positives are ranked among their users' hard candidates, under the entropy schedule."""
 
+    mixed_precision = False  # bfloat16 cannot tell one hard candidate's score from the next one's
+
     def __init__(
         self,
         name: str,

@@ -1,6 +1,5 @@
 """The extras of a fair comparison: members side by side and item-item evidence, for every model of vectors."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,8 @@ import numpy as np
 import pytest
 
 from model_store.manifest import Term
-from tests.support.tiny_dataset import tiny_dataset
 from training.data.dataset import Dataset
-from training.data.splits import Split, everything, split_dataset
+from training.data.splits import Split, everything
 from training.evaluation.protocol import evaluate
 from training.fit.run import Run
 from training.models.egra import EgraRecipe
@@ -23,16 +21,6 @@ from training.models.mamex import MamexRecipe
 
 QUICK: dict[str, Any] = {"embedding_size": 4, "batch_size": 128, "learning_rate": 2e-2, "max_epochs": 2}
 EVIDENCE: dict[str, Any] = {"item_item": {"enabled": True}}
-
-
-@pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    return tiny_dataset()
-
-
-@pytest.fixture(scope="module")
-def split(dataset: Dataset) -> Split:
-    return split_dataset(dataset, "random", seed=1)
 
 
 def fit(recipe: EmbeddingRecipe, dataset: Dataset, split: Split, run: Run, **settings: Any) -> FittedVectors:
@@ -134,7 +122,7 @@ def test_evidence_that_only_hurts_stays_out(
 def test_evidence_reads_the_last_of_long_histories_as_the_snapshot_does(
     dataset: Dataset, split: Split, tmp_path: Path
 ) -> None:
-    short = fit(LightGcnRecipe(), dataset, replace(split), Run(tmp_path), history_cap=2, **EVIDENCE)
+    short = fit(LightGcnRecipe(), dataset, split, Run(tmp_path), history_cap=2, **EVIDENCE)
     assert short.item_item is not None
     indptr, history = split.history()
     user = int(np.argmax(np.diff(indptr)))

@@ -49,16 +49,6 @@ def _one_thread() -> Any:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    return tiny_dataset()
-
-
-@pytest.fixture(scope="module")
-def split(dataset: Dataset) -> Split:
-    return split_dataset(dataset, "random", seed=1)
-
-
 @pytest.fixture(scope="module", params=NAMES)
 def fitted(
     request: pytest.FixtureRequest, dataset: Dataset, split: Split, tmp_path_factory: pytest.TempPathFactory

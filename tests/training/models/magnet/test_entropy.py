@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from training.models.magnet.config import EntropyConfig
+from training.models.magnet.config import EntropyConfig, MagnetConfig, RouterConfig
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.router import RoutingStatistics
 
@@ -112,3 +113,15 @@ def test_a_checkpoint_carries_stage_and_averages() -> None:
     for name, value in schedule.state_dict().items():
         torch.testing.assert_close(copy.state_dict()[name], value, rtol=0, atol=0)
     assert copy.second_stage
+
+
+def test_steps_that_end_before_the_second_stage_has_ramped_are_refused() -> None:
+    """Else no state could be chosen, and experts would be served that never specialised."""
+    entropy = EntropyConfig(min_steps=40, max_share=0.5, ramp=60)
+    schedule = EntropySchedule(entropy, total_steps=120)
+    observed(schedule, 120, 0.5, 0.5)
+    assert schedule.ramped
+    MagnetConfig(router=RouterConfig(steps=120), entropy=entropy)
+    for steps, begins in ((118, 59), (90, 45), (50, 40)):
+        with pytest.raises(ValidationError, match=rf"= {steps}, but it may begin as late as step {begins}"):
+            MagnetConfig(router=RouterConfig(steps=steps), entropy=entropy)

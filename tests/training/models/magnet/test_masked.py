@@ -51,6 +51,14 @@ def test_what_is_masked_moves_and_the_fitted_model_stays(fit: Fit, rebuild: bool
         np.testing.assert_array_equal(again[name], before[name], err_msg=name)
 
 
+def test_rebuilding_moves_those_who_had_the_masked_for_neighbours(fit: Fit) -> None:
+    gone = np.flatnonzero(fit.dataset.features["visual"].present)[:10]
+    kept, rebuilt = (fit.refitted.masked(gone, "visual", rebuild=rebuild)["item_parts"] for rebuild in (False, True))
+    warm = fit.refitted.evidence.degree > 0
+    others = np.setdiff1d(np.flatnonzero(warm), gone)
+    assert np.abs(rebuilt[others] - kept[others]).max() > 1e-3
+
+
 def test_without_any_pictures_nothing_is_visual(fit: Fit) -> None:
     before = fit.refitted.masked(NOTHING, "visual", rebuild=True)
     everything = fit.refitted.masked(np.arange(fit.dataset.n_items), "visual", rebuild=True)

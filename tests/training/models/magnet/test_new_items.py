@@ -15,12 +15,13 @@ from model_store.scoring import scorer_for
 from tests.support.drafts import draft_of
 from tests.support.tiny_dataset import tiny_dataset
 from tests.support.tiny_magnet import quick_config
-from training.data.splits import Split, split_dataset
+from training.data.splits import Split, everything, split_dataset
 from training.evaluation.metrics import recall_at
 from training.evaluation.protocol import evaluate
 from training.evaluation.ranking import rank_positives
 from training.fit.run import Run
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
+from training.models.magnet import new_items
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, NewItemForm
@@ -31,6 +32,7 @@ from training.models.magnet.new_items import (
     LENGTHS,
     Content,
     FormSettings,
+    Regression,
     as_if_new,
     choose_exposure,
     choose_form,
@@ -40,6 +42,7 @@ from training.models.magnet.new_items import (
     stand_ins,
     with_new_items,
 )
+from training.models.magnet.node_features import item_features
 from training.models.magnet.recipe import MagnetRecipe
 from training.models.magnet.scored import Evidence, gather_evidence
 
@@ -172,6 +175,25 @@ def test_the_form_that_ranks_new_items_best_is_chosen() -> None:
     assert chosen.share == 1.0  # neighbours alone decide what is liked
 
 
+def test_stand_ins_for_new_items_teach_nothing_while_the_form_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    known, given = content(), base(1)
+    valid, train = ((rng.random((80, I)) < share).astype(np.float32) * known.warm for share in (0.1, 0.3))
+    split = split_of(valid, train)
+    standing_in, taught_by = stand_ins(split, 0), []
+
+    class Noted(Regression):
+        def __init__(self, base: FrozenBase, content: Content) -> None:
+            taught_by.append(content.warm)
+            super().__init__(base, content)
+
+    monkeypatch.setattr(new_items, "Regression", Noted)
+    choose_form(given, known, rng.normal(size=(80, D)).astype(np.float32), split, 0)
+    assert known.warm[standing_in].all()
+    (warm,) = taught_by
+    np.testing.assert_array_equal(warm, known.warm & ~standing_in)
+
+
 Cold = tuple[FittedMagnet, Split, Content]
 COLD_DATA = tiny_dataset(n_users=120, n_items=150)
 
@@ -232,6 +254,27 @@ def with_item_item(cold: Cold) -> tuple[FittedMagnet, Evidence]:
     )
 
 
+def test_as_if_new_forgets_all_that_was_known_of_the_items(cold: Cold) -> None:
+    fitted, evidence = with_item_item(cold)
+    known = cold[2]
+    new = known.warm & (np.arange(len(known.warm)) % 5 == 0)
+    shown = as_if_new(evidence, known, fitted.chosen.form, new)
+    parts = evidence.base.parts.copy()
+    parts[new] = np.random.default_rng(0).normal(size=parts[new].shape)
+    otherwise = as_if_new(replace(evidence, base=replace(evidence.base, parts=parts)), known, fitted.chosen.form, new)
+    np.testing.assert_array_equal(shown.base.parts, otherwise.base.parts)
+    assert not shown.degree[new].any()
+    np.testing.assert_array_equal(shown.degree[~new], evidence.degree[~new])
+    before, after = (
+        np.sum([share.toarray() for share in one.item_item_shares.values()], axis=0) for one in (evidence, shown)
+    )
+    assert np.abs(before[:, new]).max() > 0
+    assert not after[:, new].any()
+    np.testing.assert_array_equal(after[:, ~new], before[:, ~new])
+    np.testing.assert_array_equal(shown.item_features, item_features(shown.base.parts, shown.degree))
+    np.testing.assert_array_equal(shown.users, evidence.users)
+
+
 def test_exposure_is_the_best_that_items_with_interactions_can_afford(cold: Cold) -> None:
     fitted, evidence = with_item_item(cold)
     _, split, known = cold
@@ -269,10 +312,20 @@ def test_new_items_score_in_the_snapshot_as_in_the_trainer(cold: Cold) -> None:
         np.testing.assert_allclose(scorer.score_all(scorer.known_user(int(user))), row, atol=5e-4)
 
 
-def test_a_given_exposure_is_kept(tmp_path: Path) -> None:
-    dataset = tiny_dataset(n_users=60, n_items=80)
-    split = split_dataset(dataset, "cold-items", seed=0)
-    fitted = MagnetRecipe().fit(dataset, split, quick_config(cold_exposure=0.3), Run(tmp_path, seed=0))
+def test_a_given_exposure_and_the_form_are_kept_by_the_refit(tmp_path: Path) -> None:
+    dataset, run = tiny_dataset(n_users=60, n_items=80), Run(tmp_path, seed=0)
+    split, config = split_dataset(dataset, "cold-items", seed=0), quick_config(cold_exposure=0.3)
+    fitted = MagnetRecipe().fit(dataset, split, config, run)
+    interactions = everything(dataset)
+    refitted = MagnetRecipe().refit(fitted, dataset, interactions, config, run)
     assert isinstance(fitted, FittedMagnet)
-    assert fitted.evidence.exposure == 0.3
+    assert isinstance(refitted, FittedMagnet)
     assert fitted.training_facts()["new_items"]["cold_exposure"] == 0.3
+    for model, part in ((fitted, split), (refitted, interactions)):
+        assert model.evidence.exposure == 0.3
+        known = content_of(dataset.features, content_graphs(dataset, config), part.train)
+        assert known is not None
+        shown, new = model.evidence.base, np.flatnonzero(~known.warm)
+        assert len(new)
+        expected = parts_of_new(shown, fit_form(shown, known, fitted.chosen.form), known, new)
+        np.testing.assert_allclose(shown.parts[new], expected, atol=1e-5)

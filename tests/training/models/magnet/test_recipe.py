@@ -26,14 +26,16 @@ from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.loop import Interrupted
 from training.fit.run import Run
-from training.models.blend import best_weight
+from training.models.blend import best_weight, item_item
 from training.models.magnet import recipe
+from training.models.magnet.base_phase import BasePhase
 from training.models.magnet.candidates import CandidateTable, candidate_table
 from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
-from training.models.magnet.material import hold_out
+from training.models.magnet.frozen import FrozenBase, aligned, freeze
+from training.models.magnet.material import content_graphs, hold_out
 from training.models.magnet.recipe import MagnetRecipe, best_departure, mean_quality
-from training.models.magnet.router_phase import RouterPhase
+from training.models.magnet.router_phase import SHARPNESS_RATE, RouterPhase
 from training.models.magnet.scored import Evidence, MagnetScorer, Mixture
 from training.models.magnet.table_scores import TableScores
 from training.models.protocol import capped_histories
@@ -153,6 +155,15 @@ def test_the_router_phase_goes_through_both_stages_and_may_choose_only_after_the
     assert history.count("stage_switch") == 1
 
 
+def test_the_routers_steps_shrink_to_a_twentieth_and_are_averaged(three: Fit, tmp_path: Path) -> None:
+    phase, steps = router_phase(three, tmp_path, 20), three.config.router.steps
+    assert phase.average == three.config.router.average > 0
+    for step, share in ((0, 1.0), (steps // 2, 0.5), (steps - 1, 0.05)):
+        phase.losses(step, np.random.default_rng(step))
+        rates = [group["lr"] for group in phase.optimiser.param_groups]
+        assert rates == pytest.approx([three.config.router.learning_rate * share, SHARPNESS_RATE * share])
+
+
 def test_an_interruption_while_the_router_is_fitted_changes_nothing(
     three: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,11 +245,20 @@ def test_where_routing_cannot_be_learned_or_judged_the_plain_sum_is_served(
     assert np.isfinite(refitted.score_block(rows)).all()
 
 
-def test_mixed_precision_fits(tmp_path: Path) -> None:
+def test_mixed_precision_is_for_the_base_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reduced: dict[type[BasePhase] | type[RouterPhase], set[bool]] = {BasePhase: set(), RouterPhase: set()}
+    for kind, found in reduced.items():
+
+        def noted(self: Any, step: int, rng: Any, found: Any = found, original: Any = kind.losses) -> Any:
+            found.add(torch.is_autocast_enabled("cpu"))
+            return original(self, step, rng)
+
+        monkeypatch.setattr(kind, "losses", noted)
     dataset = tiny_dataset(["visual"])
     split, config = split_dataset(dataset, "random", seed=0), quick_config()
     fitted = MagnetRecipe().fit(dataset, split, config, Run(tmp_path, amp=True))
     assert np.isfinite(fitted.score_block(np.arange(dataset.n_users))).all()
+    assert reduced == {BasePhase: {True}, RouterPhase: {False}}
 
 
 def test_a_single_modality_has_one_expert_and_no_router(fit_of: Any) -> None:
@@ -261,6 +281,38 @@ def test_the_served_model_has_seen_everything_and_the_measured_one_has_not(three
     assert state["step"] == round(grown)
 
 
+def test_every_base_continues_the_one_before_in_its_coordinates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases: dict[str, tuple[BasePhase, Any, float]] = {}
+    turned: list[tuple[FrozenBase, FrozenBase]] = []
+    begin = BasePhase.__init__
+
+    def noted(self: BasePhase, name: str, *given: Any, **more: Any) -> None:
+        begin(self, name, *given, **more)
+        phases[name] = self, more["continues"], self.optimiser.param_groups[0]["lr"]
+
+    def aligning(base: FrozenBase, reference: FrozenBase) -> FrozenBase:
+        turned.append((aligned(base, reference), reference))
+        return turned[-1][0]
+
+    monkeypatch.setattr(BasePhase, "__init__", noted)
+    monkeypatch.setattr(recipe, "aligned", aligning)
+    fit = fit_magnet(tiny_dataset(), tmp_path, base={"average": 0.9})
+    assert {phase.average for phase, *_ in phases.values()} == {0.9}
+    rate = fit.config.base.learning_rate
+    assert list(phases) == ["held-out-0", "base-0", "refit-0"]
+    assert phases["held-out-0"][1:] == (None, rate)
+    for name, before in (("base-0", "held-out-0"), ("refit-0", "base-0")):
+        assert phases[name][1] is phases[before][0].module
+        assert phases[name][2] == pytest.approx(rate * fit.config.base.continued_rate)
+    (first, held_out), (second, reference) = turned
+    np.testing.assert_array_equal(held_out.history, freeze(phases["held-out-0"][0].module).history)
+    assert fit.fitted.chosen.reference is reference is first
+    np.testing.assert_array_equal(fit.fitted.evidence.base.history, first.history)
+    np.testing.assert_array_equal(fit.refitted.evidence.base.history, second.history)
+
+
 @pytest.mark.parametrize("placement", ["routed", "beside"])
 def test_evidence_stands_where_it_is_told_with_the_weight_found_there(
     placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -271,9 +323,18 @@ def test_evidence_stands_where_it_is_told_with_the_weight_found_there(
     fit = fit_magnet(tiny_dataset(), tmp_path, item_item={"placement": placement})
     assert fit.fitted.training_facts()["mixture"] == judged
     assert fit.fitted.chosen.blend == 12.0
-    for model in (fit.fitted, fit.refitted):
+    content = content_graphs(fit.dataset, fit.config)
+    for model, part in ((fit.fitted, fit.split), (fit.refitted, fit.interactions)):
         assert model.evidence.routed == (placement == "routed")
         assert ("item-item" in {term.name for term in model.terms()}) == (placement == "beside")
+        found, settings = model.evidence.item_item, fit.fitted.chosen.closed_form
+        term = item_item(part.train, content, settings, fit.config.item_item, Run(tmp_path))
+        assert term is not None
+        assert found is not None
+        np.testing.assert_allclose(found.values, 12 * term.values, rtol=1e-5)
+        read = sum(share.toarray() for share in model.evidence.item_item_shares.values())
+        np.testing.assert_allclose(read, 12 * term.matrix().toarray(), rtol=1e-4, atol=1e-5)
+        assert not np.isin(found.items, np.flatnonzero(model.evidence.new)).any()  # these stand with their exposure
 
 
 @pytest.mark.parametrize("placement", ["routed", "beside"])
@@ -325,7 +386,25 @@ def test_what_lies_beyond_the_cap_of_histories_is_still_taken(tmp_path: Path, mo
         assert not taken[table.user_rows[:, None], table.items.numpy()][table.unseen.numpy()].any()
 
 
-def test_items_that_nobody_took_are_no_candidates_to_fit_on(tmp_path: Path) -> None:
+def test_the_mixture_is_fitted_chosen_and_judged_among_items_with_interactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables: list[CandidateTable] = []
+
+    def noted(*given: Any, **more: Any) -> CandidateTable:
+        tables.append(candidate_table(*given, **more))
+        return tables[-1]
+
+    monkeypatch.setattr(recipe, "candidate_table", noted)
+    fit = fit_magnet(tiny_dataset(), tmp_path, router={"candidates": 40})
+    new = dense(fit.split.train).sum(axis=0) == 0
+    assert len(tables) == 3
+    for table in tables:
+        assert not new[table.items[table.unseen].numpy()].any()
+        assert table.reachable == 1
+
+
+def test_only_what_is_among_the_allowed_becomes_a_candidate(tmp_path: Path) -> None:
     fit = fit_magnet(tiny_dataset(), tmp_path)
     among = np.arange(fit.dataset.n_items) % 3 > 0
     rows = np.flatnonzero(np.diff(fit.split.valid.indptr)).astype(np.int64)
