@@ -19,7 +19,9 @@ Written by `magnet-train results write` from the files in `training/results/rows
 every setting and figure; not to be edited. Full ranking, never sampled: training items are masked, validation positives
 stay candidates in the test. Figures are means over users; with several seeds mean ± standard deviation over seeds. The
 column `again` is the line that gives the row's first seed (`DATA` stands for the directory of the data sets, `FEATURES`
-for that of feature arrays which the data set does not bring). Seconds are those of a shared machine.
+for that of feature arrays which the data set does not bring). It gives the same figures with as many threads
+(`OMP_NUM_THREADS`) as the machine has in the list below; sums in another order move the fourth digit. Seconds are those of a
+shared machine.
 """
 
 
