@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from training.config import protocol_of
+from training.config import ConfigError, model_settings, protocol_of
 from training.errors import TrainingError
 from training.evaluation.per_user import OVERALL, Groups
 from training.evaluation.protocol import AMONG_COLD, UserMetrics
+from training.models.registry import recipe_for
 
 METRICS = ("recall@20", "ndcg@20")
 GROUPS = (OVERALL, "tail", "cold", AMONG_COLD, "warm", "missing-modality")
@@ -144,6 +145,16 @@ def read_row(path: Path) -> Row:
         raise ResultsError(f"expected a row of the results in {path}: {error}") from error
 
 
+def completed(row: Row) -> dict[str, Any]:
+    """The configuration with the defaults of settings that came after the row; unchanged where one of its own is gone."""
+    try:
+        settings: Any = row.config.get("settings", {})
+        known = model_settings(recipe_for(row.model).config_type, settings)
+    except ConfigError:
+        return dict(row.config)
+    return {**row.config, "settings": known.model_dump(mode="json")}
+
+
 def read_rows(rows: Path) -> list[tuple[Path, Row]]:
     """All rows below the folder, by file name.
 
@@ -156,7 +167,7 @@ def read_rows(rows: Path) -> list[tuple[Path, Row]]:
     for path, row in found:
         if (path.parent.name, path.stem) != (row.folder, row.stem):
             raise ResultsError(f"expected {row.folder}/{row.stem}.json, found it as {path}")
-        config = {name: value for name, value in row.config.items() if name not in ("seed", "device")}
+        config = {name: value for name, value in completed(row).items() if name not in ("seed", "device")}
         if configs.setdefault((row.folder, row.label), config) != config:
             raise ResultsError(f"{path}: expected the settings of the other seeds of {row.label!r}, found others")
     return found

@@ -259,3 +259,14 @@ def test_tables_name_columns_and_groups_once() -> None:
         assert len(set(spec.groups)) == len(spec.groups)
     assert read_run_config.__doc__
     assert RunConfig(data=Path("x")).mask_features == 0
+
+
+def test_a_setting_that_came_later_has_its_default_in_earlier_rows(rows: Path) -> None:
+    path = rows / "tiny-random" / "ease.0.json"
+    row = read_row(path)
+    settings = row.config["settings"]
+    assert isinstance(settings, dict)
+    usual = {name: value for name, value in settings.items() if name != "content"}
+    assert usual != settings
+    path.write_text(row.model_copy(update={"config": row.config | {"settings": usual}}).model_dump_json())
+    assert len(read_rows(rows)) == 4
