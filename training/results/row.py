@@ -146,7 +146,7 @@ def read_row(path: Path) -> Row:
 
 
 def completed(row: Row) -> dict[str, Any]:
-    """The configuration with the defaults of settings that came after the row; unchanged where one of its own is gone."""
+    """The configuration with the defaults of settings that came after the row, unless one of its own is gone."""
     try:
         settings: Any = row.config.get("settings", {})
         known = model_settings(recipe_for(row.model).config_type, settings)
