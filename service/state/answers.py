@@ -126,4 +126,8 @@ class Answers:
         except StateUnavailable as error:
             log.warning("answer %s cannot be looked up: %s", recommendation_id, error.detail)
             return None
-        return None if packed is None else KeptAnswer.unpack(packed)
+        try:
+            return None if packed is None else KeptAnswer.unpack(packed)
+        except ValueError:
+            log.warning("answer %s is not readable: a worker of another version kept it", recommendation_id)
+            return None

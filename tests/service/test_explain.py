@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import orjson
 import pytest
 
@@ -181,6 +182,19 @@ async def test_other_workers_explain_an_answer_whose_snapshot_is_gone(
                     assert found[field] == item[field]
                 assert (found["snapshot"], found["because"]) == (answer["snapshot"], None)
             await late.json("/explain", 410, **named)
+
+
+async def test_an_answer_that_another_version_kept_is_gone(workers: list[ServiceClient]) -> None:
+    here, there = workers
+    answer = await here.recommend(USER, k=1)
+    named = {"recommendation_id": answer["recommendation_id"], "item": answer["items"][0]["item"]}
+    assert (await there.json("/explain", **named))["score"] == answer["items"][0]["score"]
+    here.service.mirror.store.keep_answer(named["recommendation_id"], USER, b'{"user_id":"user/001","page":{}}', 60.0)
+    for _ in range(100):
+        if (await there.service.mirror.store.kept_answer(named["recommendation_id"]) or b"").startswith(b"{"):
+            break
+        await anyio.sleep(0.05)
+    await there.json("/explain", 410, **named)
 
 
 async def test_what_was_shown_of_an_item_is_explained_though_it_has_changed_since(workers: list[ServiceClient]) -> None:
