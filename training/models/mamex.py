@@ -43,7 +43,7 @@ class MamexConfig(EmbeddingConfig):
     """Width D."""
     reg: float = Field(default=1e-6, ge=0)
     """Weight of the batch's squared norms."""
-    evaluate_every: int = Field(default=10, ge=1)
+    evaluate_every: int | None = Field(default=10, ge=1)
     """Epochs between validations; with `patience` as in the public code, for its curve dips before it rises again."""
     experts: int = Field(default=4, ge=1)
     """Experts E per modality."""

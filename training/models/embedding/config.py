@@ -22,8 +22,8 @@ class EmbeddingConfig(BaseModel):
     """Weight of the batch's squared norms."""
     max_epochs: int = Field(default=1000, ge=1)
     """Upper bound of passes over the training positives."""
-    evaluate_every: int = Field(default=1, ge=1)
-    """Epochs between validations."""
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Epochs between validations; where omitted one, or on small sets as many as take 50 steps."""
     patience: int = Field(default=20, ge=1)
     """Validations without improvement before stopping."""
     history_cap: int = Field(default=1000, ge=1)

@@ -5,6 +5,7 @@ Fitted on `split.train` with early stopping on `split.valid`; refitted on everyt
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,9 +111,14 @@ def run_or_repeat(phase: Phase[Any], name: str, material: Material, config: Embe
         phase,
         material.run,
         max_steps=config.max_epochs * phase.steps_per_epoch,
-        evaluate_every=config.evaluate_every * phase.steps_per_epoch,
+        evaluate_every=epochs_between_validations(config, phase.steps_per_epoch) * phase.steps_per_epoch,
         patience=config.patience,
     )
+
+
+def epochs_between_validations(config: EmbeddingConfig, steps_per_epoch: int) -> int:
+    """As the configuration says, or one, but 50 steps at least: patience of a few hundred steps ends on a plateau."""
+    return config.evaluate_every or math.ceil(50 / steps_per_epoch)
 
 
 def training_facts(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
