@@ -1,12 +1,10 @@
-"""The recipe's stages on tiny data: what is held out, what the mixture is fitted and chosen on, options, resume.
+"""The recipe's stages on tiny data: what the mixture is fitted and chosen on, options, resume.
 
 Axes: `U` users, `I` items.
 """
 
 import copy
 import json
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,170 +20,22 @@ from tests.support.tiny_magnet import Fit, fit_magnet, quick_config
 from training.data.dataset import Dataset
 from training.data.interactions import Interactions
 from training.data.splits import Split, everything, split_dataset
-from training.evaluation.metrics import ndcg_at, recall_at
-from training.evaluation.ranking import rank_positives
-from training.fit.loop import Interrupted
 from training.fit.run import Run
-from training.models.blend import best_weight, item_item
+from training.models.blend import item_item
 from training.models.magnet import recipe
 from training.models.magnet.base_phase import BasePhase
 from training.models.magnet.candidates import CandidateTable, candidate_table
-from training.models.magnet.entropy import EntropySchedule
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.frozen import FrozenBase, aligned, freeze
-from training.models.magnet.material import content_graphs, hold_out
+from training.models.magnet.material import content_graphs
 from training.models.magnet.recipe import MagnetRecipe, best_departure, mean_quality
-from training.models.magnet.router_phase import SHARPNESS_RATE, RouterPhase
+from training.models.magnet.router_phase import RouterPhase
 from training.models.magnet.scored import Evidence, MagnetScorer, Mixture
 from training.models.magnet.table_scores import TableScores
-from training.models.protocol import capped_histories
 
 
 def dense(matrix: sparse.csr_array) -> Any:
     return matrix.toarray()
-
-
-def test_held_out_positives_are_taken_out_and_only_where_there_are_enough() -> None:
-    split = split_dataset(tiny_dataset(), "random", seed=0)
-    train = split.train
-    rest, held_out = hold_out(split, 0.3, seed=1)
-    np.testing.assert_array_equal(dense(rest.train) + dense(held_out), dense(train))
-    assert not (dense(rest.train) * dense(held_out)).any()
-    users, items = np.nonzero(dense(held_out))
-    assert (np.diff(train.indptr)[users] > 2).all()
-    assert (dense(train).sum(axis=0)[items] > 2).all()
-    assert 0.2 < held_out.nnz / train.nnz < 0.35
-    np.testing.assert_array_equal(dense(hold_out(split, 0.3, seed=1)[1]), dense(held_out))
-
-
-def test_nobody_is_left_without_a_positive_and_the_rest_stays_in_order() -> None:
-    split = split_dataset(tiny_dataset(), "random", seed=0)
-    rest, held_out = hold_out(split, 0.95, seed=1)
-    for axis in (0, 1):
-        before, after = (dense(part.train).sum(axis=axis) for part in (split, rest))
-        np.testing.assert_array_equal(after > 0, before > 0)
-    assert held_out.nnz > 0.6 * split.train.nnz
-    indptr, items = split.history()
-    kept_indptr, kept_items = rest.history()
-    for user in range(split.train.shape[0]):
-        whole = items[indptr[user] : indptr[user + 1]]
-        kept = dense(rest.train)[user, whole] > 0
-        np.testing.assert_array_equal(kept_items[kept_indptr[user] : kept_indptr[user + 1]], whole[kept])
-
-
-def test_capped_histories_are_the_latest_items() -> None:
-    split = everything(tiny_dataset())
-    capped = capped_histories(split, 3)
-    indptr, items = split.history()
-    for user in range(split.train.shape[0]):
-        latest = items[indptr[user] : indptr[user + 1]][-3:]
-        assert set(capped.indices[capped.indptr[user] : capped.indptr[user + 1]]) == set(latest)
-    assert capped_histories(split, 1000) is split.train
-
-
-@pytest.mark.parametrize("peak", [0.0, 0.013, 0.7, 40.0])
-def test_the_weight_of_the_item_item_term_is_found_wherever_it_is(peak: float) -> None:
-    found = best_weight(lambda weight: -abs(np.log(weight + 1e-6) - np.log(peak + 1e-6)))
-    assert found == 0 if peak == 0 else peak / 2**0.5 < found < peak * 2**0.5
-
-
-def test_candidates_are_the_best_by_the_static_score_with_their_positives(three: Fit) -> None:
-    evidence, split = three.fitted.evidence, three.split
-    users = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
-    table = candidate_table(evidence, users, split.valid, split.train, 12)
-    for row, user in enumerate(users):
-        scores = evidence.static_scores(np.array([user]))[0].copy()
-        scores[dense(split.train[[user]])[0] > 0] = -np.inf
-        assert set(table.items[row].tolist()) == set(np.argsort(-scores, kind="stable")[:12].tolist())
-        positives = set(split.valid.indices[split.valid.indptr[user] : split.valid.indptr[user + 1]].tolist())
-        assert set(table.items[row][table.positive[row]].tolist()) == positives & set(table.items[row].tolist())
-        assert table.held_out[row] == len(positives)
-    assert 0 < table.reachable < 1
-    everything_there = candidate_table(evidence, users, split.valid, split.train, 1000)
-    assert everything_there.items.shape == (len(users), three.dataset.n_items)
-    assert everything_there.reachable == 1
-
-
-def router_phase(three: Fit, directory: Path, count: int) -> RouterPhase:
-    users = np.flatnonzero(np.diff(three.split.valid.indptr)).astype(np.int64)
-    table = candidate_table(three.fitted.evidence, users, three.split.valid, three.split.train, count)
-    return RouterPhase(
-        "router",
-        three.fitted.evidence,
-        three.fitted.mixture,
-        EntropySchedule(three.config.entropy, three.config.router.steps),
-        three.config.router,
-        fitted_on=table,
-        selected_on=table,
-        run=Run(directory),
-    )
-
-
-def test_the_router_is_validated_as_the_whole_model_would_be(three: Fit, tmp_path: Path) -> None:
-    """With every item a candidate, recall and NDCG are those of the full ranking by the served score."""
-    users = np.flatnonzero(np.diff(three.split.valid.indptr)).astype(np.int64)
-    positives = three.split.valid[users]
-    ranks = rank_positives(three.fitted.score_block, positives, three.split.train, users)
-    found = router_phase(three, tmp_path, 1000).validate()
-    assert found["recall@20"] == pytest.approx(recall_at(20, ranks, positives.indptr).mean(), abs=1e-6)
-    assert found["ndcg@20"] == pytest.approx(ndcg_at(20, ranks, positives.indptr).mean(), abs=1e-6)
-    narrow = router_phase(three, tmp_path, 5).validate()  # positives out of reach count as missed
-    reached = router_phase(three, tmp_path, 5).selecting.table.reachable
-    assert narrow["recall@20"] <= found["recall@20"]
-    assert reached < 1
-
-
-def test_the_router_phase_goes_through_both_stages_and_may_choose_only_after_the_ramp(
-    three: Fit, tmp_path: Path
-) -> None:
-    phase = router_phase(three, tmp_path, 20)
-    stages, keys = [], []
-    for step in range(three.config.router.steps):
-        losses = phase.losses(step, np.random.default_rng(step))
-        assert all(bool(part.isfinite()) for part in losses.values())
-        stages.append((phase.schedule.second_stage, phase.selectable(step)))
-        keys.append(set(losses))
-    assert stages[0] == (False, False)
-    assert (True, False) in stages
-    assert stages[-1] == (True, True)
-    assert "specialisation" in keys[-1] - keys[0]
-    history = (tmp_path / "history.jsonl").read_text()
-    for said in ("load_entropy", "pair_entropy", "effective_experts", "min_load", "load/dominant-visual"):
-        assert said in history, said
-    assert history.count("stage_switch") == 1
-
-
-def test_the_routers_steps_shrink_to_a_twentieth_and_are_averaged(three: Fit, tmp_path: Path) -> None:
-    phase, steps = router_phase(three, tmp_path, 20), three.config.router.steps
-    assert phase.average == three.config.router.average > 0
-    for step, share in ((0, 1.0), (steps // 2, 0.5), (steps - 1, 0.05)):
-        phase.losses(step, np.random.default_rng(step))
-        rates = [group["lr"] for group in phase.optimiser.param_groups]
-        assert rates == pytest.approx([three.config.router.learning_rate * share, SHARPNESS_RATE * share])
-
-
-def test_an_interruption_while_the_router_is_fitted_changes_nothing(
-    three: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its schedule has a memory of its own, which the checkpoint has to carry."""
-    original = RouterPhase.losses
-
-    def interrupted(self: RouterPhase, step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        if step == 17:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, step, rng)
-
-    arguments = three.dataset, three.split, three.config
-    with monkeypatch.context() as patched:
-        patched.setattr(RouterPhase, "losses", interrupted)
-        with pytest.raises(Interrupted, match="in router after step 18"):
-            MagnetRecipe().fit(*arguments, Run(tmp_path, seed=3))
-    resumed = MagnetRecipe().fit(*arguments, Run(tmp_path, seed=3, resume=True))
-    users = np.arange(three.dataset.n_users)
-    np.testing.assert_array_equal(resumed.score_block(users), three.fitted.score_block(users))
-    facts, expected = resumed.training_facts(), three.fitted.training_facts()
-    for name in ("best_steps", "stage_switch_step", "stage_switch_epoch", "epochs", "item_item_weight"):
-        assert facts[name] == expected[name], name
 
 
 @pytest.mark.parametrize(
@@ -402,18 +252,6 @@ def test_the_mixture_is_fitted_chosen_and_judged_among_items_with_interactions(
     for table in tables:
         assert not new[table.items[table.unseen].numpy()].any()
         assert table.reachable == 1
-
-
-def test_only_what_is_among_the_allowed_becomes_a_candidate(tmp_path: Path) -> None:
-    fit = fit_magnet(tiny_dataset(), tmp_path)
-    among = np.arange(fit.dataset.n_items) % 3 > 0
-    rows = np.flatnonzero(np.diff(fit.split.valid.indptr)).astype(np.int64)
-    table = candidate_table(
-        fit.fitted.evidence, rows, fit.split.valid, fit.split.train, fit.dataset.n_items, among=among
-    )
-    shown = table.items[table.unseen].numpy()
-    assert among[shown].all()
-    assert len(np.unique(shown)) > among.sum() / 2
 
 
 def a_learned_mixture(fit: Fit) -> Mixture:
