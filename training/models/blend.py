@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from scipy import sparse
@@ -47,7 +47,7 @@ def content_graphs(dataset: Dataset) -> dict[str, sparse.csr_array]:
 def choose_closed_form(
     split: Split, content: Mapping[str, sparse.csr_array], config: EvidenceConfig, run: Run
 ) -> ClosedFormSettings | None:
-    """λ and the content prior of the item-item model, by validation.
+    """λ, the content prior and the noise of the item-item model, by validation.
 
     None where the term is off, the catalogue too large, or validation has no positive to judge it by.
     """
@@ -68,8 +68,8 @@ def choose_closed_form(
 
 
 def _digest(seed: int, matrices: Mapping[str, sparse.csr_array]) -> str:
-    """What tells apart everything that the closed form is chosen by."""
-    found = hashlib.sha256(str(seed).encode())
+    """What tells apart everything that the closed form is chosen by, and what is chosen."""
+    found = hashlib.sha256(f"{seed} {[field.name for field in fields(ClosedFormSettings)]}".encode())
     for name, matrix in matrices.items():
         for array in (matrix.indptr, matrix.indices, matrix.data):
             found.update(f"{name} {array.dtype} {len(array)} ".encode() + array.tobytes())

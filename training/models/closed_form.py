@@ -1,11 +1,16 @@
-"""EASE with a content prior: a linear item–item model in closed form, the term `item-item` [ours, not MAGNET's].
+"""A denoising EASE with a content prior: linear, item–item, in closed form; the term `item-item` [ours, not MAGNET's].
 
-U users, I items, M content modalities, n rows of a block. With the training interactions R, `G = RᵀR`, a content graph
-`S = Σ_m α_m S^m` and regularisation λ, the weights minimise
+U users, I items, M content modalities, n rows of a block. With the training interactions R, a user of `n_u` of them
+weighing `n_u^(−a)`, so `G = Rᵀ diag(n^(−a)) R`, a content graph `S = Σ_m α_m S^m` and regularisation λ, the weights
+minimise
 
-    ‖R − R B‖² + λ ‖B − c S‖²   with zero diagonal.
+    Σ_u n_u^(−a) ‖r_u − r_u B‖² + p Σ_i G_ii ‖B_i‖² + λ ‖B − c S‖²   with zero diagonal.
 
-EASE (Steck 2019) is c = 0. Setting the gradient to zero, with a multiplier per diagonal entry and `P = (G + λI)⁻¹`:
+EASE (Steck 2019) is a = p = c = 0. The second term is what it costs on average to predict histories of which items are
+missing at random, a share `p / (1 + p)` of them (Steck 2020, "Autoencoders that don't overfit towards the identity"):
+items must not lean on single others, and popular ones are held back most. With `a` a few long histories no longer
+decide for everybody [ours]. Setting the gradient to zero, with a multiplier per diagonal entry and
+`P = (G + p diag(G) + λI)⁻¹`:
 
     B = (I − P D) + λ c Σ_m α_m (P S^m − P D diag(P S^m)),   D = diag(P)⁻¹,
 
@@ -38,13 +43,17 @@ class ClosedFormSettings:
     """What defines the model beside the data; chosen by `closed_form_search.choose`."""
 
     reg: float
-    """λ, in interactions."""
+    """λ, in (weighted) interactions."""
     content: float
     """c, the weight of the content prior; 0 is EASE."""
     mix: Mapping[str, float]
     """α per content modality; they sum to one."""
     cold_scale: float = 0.0
     """κ, the weight of content neighbours for an item without interactions."""
+    tempering: float = 0.0
+    """a, the power of the history's length by which a user weighs less; 0 in EASE."""
+    denoising: float = 0.0
+    """p, the odds that an item of a history is missing; 0 in EASE."""
 
 
 def why_off(n_items: int) -> str | None:
@@ -55,11 +64,13 @@ def why_off(n_items: int) -> str | None:
 
 
 class Solution:
-    """`(G + λI)⁻¹` and the products with B that follow from it; B itself is never held dense."""
+    """`P` and the products with B that follow from it; B itself is never held dense."""
 
-    def __init__(self, gram: NDArray[np.float32], reg: float, device: torch.device) -> None:
+    def __init__(self, gram: NDArray[np.float32], reg: float, device: torch.device, denoising: float = 0.0) -> None:
         self.reg = reg
-        self.inverse = _inverse(gram, reg, device)
+        self.inverse = _inverse(gram, reg + np.float32(denoising) * np.diagonal(gram), device)
+        if not np.isfinite(self.inverse).all():
+            raise TrainingError(f"the closed form has no finite solution at λ = {reg}")
         self.diagonal = np.diagonal(self.inverse).copy()
 
     def behaviour(self, history: sparse.csr_array, products: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -75,8 +86,8 @@ class Solution:
         return np.asarray(self.reg * (through - products * own), dtype=np.float32)
 
 
-def gram(train: sparse.csr_array) -> NDArray[np.float32]:
-    """(I, I) dense `RᵀR`.
+def gram(train: sparse.csr_array, tempering: float = 0.0) -> NDArray[np.float32]:
+    """(I, I) dense `G`.
 
     Raises:
         TrainingError: too many items for the dense form.
@@ -85,6 +96,9 @@ def gram(train: sparse.csr_array) -> NDArray[np.float32]:
     reason = why_off(train.shape[1])
     if reason:
         raise TrainingError(reason)
+    if tempering:
+        lengths = np.maximum(np.diff(train.indptr), 1).astype(np.float32)
+        train = sparse.csr_array(sparse.diags_array(lengths ** np.float32(-tempering / 2)) @ train)
     return np.asarray((train.T @ train).toarray(), dtype=np.float32)
 
 
@@ -101,7 +115,7 @@ def fit_closed_form(
     Args:
         train: (U, I) interactions.
         graphs: (I, I) symmetric content graph per modality.
-        settings: λ, c, α and κ.
+        settings: λ, c, α, κ, a and p.
         per_row: entries kept per history item.
         device: where the inverse is computed; the CPU where omitted.
 
@@ -112,7 +126,8 @@ def fit_closed_form(
     started = time.monotonic()
     if not settings.mix.keys() <= graphs.keys():
         raise TrainingError(f"expected content graphs for {sorted(settings.mix)}, found {sorted(graphs)}")
-    solution = Solution(gram(train), settings.reg, device or torch.device("cpu"))
+    squares = gram(train, settings.tempering)
+    solution = Solution(squares, settings.reg, device or torch.device("cpu"), settings.denoising)
     n_items = train.shape[1]
     cold = np.bincount(train.indices, minlength=n_items) == 0
     one_each = sparse.eye_array(n_items, dtype=np.float32, format="csr")
@@ -127,20 +142,19 @@ def fit_closed_form(
         return np.stack(shares)
 
     facts: dict[str, float | str] = {"lambda": settings.reg, "c": settings.content, "cold_scale": settings.cold_scale}
+    facts |= {"tempering": settings.tempering, "denoising": settings.denoising}
     facts |= {f"alpha_{name}": alpha for name, alpha in settings.mix.items()}
     result = strongest_per_row(rows_of, n_items, (BEHAVIOUR, *settings.mix), per_row, facts, first=cold)
     facts["seconds"] = time.monotonic() - started
     return result
 
 
-def _inverse(gram_matrix: NDArray[np.float32], reg: float, device: torch.device) -> NDArray[np.float32]:
-    """(I, I) `(G + λI)⁻¹` by Cholesky; float32 will do: the condition number is below `1 + |G| / λ`."""
+def _inverse(gram_matrix: NDArray[np.float32], shift: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
+    """(I, I) `(G + diag(shift))⁻¹` by Cholesky; float32 will do: the condition number is below `1 + |G| / λ`."""
     shifted = torch.from_numpy(gram_matrix).to(device, copy=True)
-    shifted.diagonal().add_(reg)
+    shifted.diagonal().add_(torch.from_numpy(shift).to(device))
     symmetric = torch.cholesky_inverse(torch.linalg.cholesky(shifted)).cpu().numpy()
     inverse: NDArray[np.float32] = np.ascontiguousarray(symmetric.T)  # LAPACK leaves columns; sparse products want rows
-    if not np.isfinite(inverse).all():
-        raise TrainingError(f"the closed form has no finite solution at λ = {reg}")
     return inverse
 
 

@@ -1,8 +1,9 @@
-"""Choose the closed form's λ, c, α and κ on the validation split, over grids that follow the data's own scale.
+"""Choose the closed form's λ, a, p, c, α and κ on the validation split, over grids that follow the data's own scale.
 
-U users, I items, M content modalities, n users of a block. One inverse per λ is the price; everything else is linear in
-`H P`, so a whole grid of content weights costs one pass over the users. The strength `c λ` of the prior, counted in
-interactions, moves far less with λ than c does, so the grid is in strengths.
+U users, I items, M content modalities, n users of a block. One inverse per λ, a and p is the price; everything else is
+linear in `H P`, so a whole grid of content weights costs one pass over the users. The strength `c λ` of the prior,
+counted in interactions, moves far less with λ than c does, so the grid is in strengths. How users are tempered and
+histories thought noisy is tried one after the other around the λ that suits a middling choice.
 """
 
 from __future__ import annotations
@@ -32,6 +33,20 @@ BLOCK = 512
 
 
 @dataclass(frozen=True)
+class Noise:
+    """a and p: how long histories are tempered, and how noisy they are thought to be."""
+
+    tempering: float = 0.0
+    denoising: float = 0.0
+
+
+FIRST_NOISE = Noise(0.5, 0.5)
+TEMPERINGS = (0.0,)
+DENOISINGS = (0.0, 2.0)
+"""Tried in place of the first ones."""
+
+
+@dataclass(frozen=True)
 class _Prior:
     """One point of the content grid."""
 
@@ -45,6 +60,7 @@ def choose(
     graphs: Mapping[str, sparse.csr_array],
     *,
     reg: float | None = None,
+    plain: bool = False,
     seed: int = 0,
     device: torch.device | None = None,
 ) -> ClosedFormSettings:
@@ -53,36 +69,47 @@ def choose(
     Args:
         train: (U, I) training interactions.
         valid: (U, I) validation positives.
-        graphs: (I, I) symmetric content graph per modality; may be empty, then this is EASE.
+        graphs: (I, I) symmetric content graph per modality; may be empty.
         reg: λ where it is given; searched for where omitted.
+        plain: keep a and p at 0; without graphs this is EASE.
         seed: which items stand in for cold ones.
         device: where inverses are computed; the CPU where omitted.
 
     """
     user_rows = np.flatnonzero(np.diff(valid.indptr)).astype(np.int64)
     search = _Search(train, valid[user_rows], user_rows, graphs, device or torch.device("cpu"))
+    noise = Noise() if plain else FIRST_NOISE
+    unit = search.unit(noise.tempering)
+    best = search.at(noise, reg or FIRST_REG * unit, [_Prior(0.0, _mixes(graphs)[0]), *search.grid(noise.tempering)])
+    if reg is None:
+        best = search.settled(best)
+    if not plain:
+        settled = best
+        for tempering in TEMPERINGS:
+            best = max(best, search.tempered(best, tempering, reg), key=_Point.quality)
+        for denoising in DENOISINGS:
+            trial = search.at(Noise(best.noise.tempering, denoising), best.reg, [best.prior])
+            best = max(best, trial, key=_Point.quality)
+        if reg is None and best is not settled:
+            best = search.settled(best)
     degree = np.bincount(train.indices, minlength=train.shape[1])
-    start = reg if reg is not None else FIRST_REG * float(degree.sum()) / max(int(np.count_nonzero(degree)), 1)
-    best = search.at(start, [_Prior(0.0, _mixes(graphs)[0]), *_grid(graphs)])
-    for factor in (2.0, 0.5) if reg is None else ():
-        moved = False
-        while True:
-            trial = search.at(best.reg * factor, _around(best.prior))
-            if trial.objective <= best.objective:
-                break
-            best, moved = trial, True
-        if moved:
-            break
     cold_scale = search.cold_scale(best, degree, seed) if graphs else 0.0
-    return ClosedFormSettings(best.reg, best.prior.strength / best.reg, best.prior.mix, cold_scale)
+    strength = best.prior.strength / best.reg
+    return ClosedFormSettings(
+        best.reg, strength, best.prior.mix, cold_scale, best.noise.tempering, best.noise.denoising
+    )
 
 
 @dataclass(frozen=True)
 class _Point:
     objective: float
+    noise: Noise
     reg: float
     prior: _Prior
     solution: Solution
+
+    def quality(self) -> float:
+        return self.objective
 
 
 class _Search:
@@ -99,11 +126,48 @@ class _Search:
         self.train, self.positives, self.user_rows, self.graphs, self.device = (
             train, positives, user_rows, graphs, device,
         )  # fmt: skip
-        self.gram = gram(train)
+        self._gram: tuple[float, NDArray[np.float32]] | None = None
 
-    def at(self, reg: float, priors: Sequence[_Prior]) -> _Point:
-        """The best of these priors at one λ."""
-        solution = Solution(self.gram, reg, self.device)
+    def gram(self, tempering: float) -> NDArray[np.float32]:
+        """(I, I) `G`; the last one is kept."""
+        if self._gram is None or self._gram[0] != tempering:
+            self._gram = (tempering, gram(self.train, tempering))
+        return self._gram[1]
+
+    def unit(self, tempering: float) -> float:
+        """A warm item's mean number of interactions, each with its user's weight."""
+        own = np.diagonal(self.gram(tempering))
+        return float(own.sum()) / max(int(np.count_nonzero(own)), 1)
+
+    def grid(self, tempering: float) -> list[_Prior]:
+        """All mixes of the graphs in all strengths; none where there is no content."""
+        if not self.graphs:
+            return []
+        weight = self.unit(tempering) / self.unit(0.0) if tempering else 1.0
+        return [_Prior(strength * weight, mix) for mix in _mixes(self.graphs) for strength in STRENGTHS]
+
+    def settled(self, best: _Point) -> _Point:
+        """With λ, and the prior's strength beside it, moved for as long as that ranks better."""
+        for factor in (2.0, 0.5):
+            moved = False
+            while True:
+                trial = self.at(best.noise, best.reg * factor, _around(best.prior))
+                if trial.objective <= best.objective:
+                    break
+                best, moved = trial, True
+            if moved:
+                break
+        return best
+
+    def tempered(self, best: _Point, tempering: float, reg: float | None) -> _Point:
+        """The same with users tempered so, λ (where it is not given) and the prior in its units."""
+        ratio = self.unit(tempering) / self.unit(best.noise.tempering)
+        prior = _Prior(best.prior.strength * ratio, best.prior.mix)
+        return self.at(Noise(tempering, best.noise.denoising), reg or best.reg * ratio, [prior])
+
+    def at(self, noise: Noise, reg: float, priors: Sequence[_Prior]) -> _Point:
+        """The best of these priors with one inverse."""
+        solution = Solution(self.gram(noise.tempering), reg, self.device, noise.denoising)
         ranks = np.empty((len(priors), self.positives.nnz), dtype=np.int32)
 
         def rank(start: int) -> None:
@@ -123,7 +187,7 @@ class _Search:
         in_threads(rank, range(0, len(self.user_rows), BLOCK))
         objectives = [self._objective(of_prior) for of_prior in ranks]
         best = int(np.argmax(objectives))
-        return _Point(objectives[best], reg, priors[best], solution)
+        return _Point(objectives[best], noise, reg, priors[best], solution)
 
     def cold_scale(self, point: _Point, degree: NDArray[np.int64], seed: int) -> float:
         """κ: content neighbours alone score the cold items, the point's model the others; ranked among all.
@@ -179,10 +243,6 @@ def _mixes(graphs: Mapping[str, sparse.csr_array]) -> list[dict[str, float]]:
     alone = [{name: float(name == chosen) for name in graphs} for chosen in graphs]
     halfway = [{name: (one[name] + even[name]) / 2 for name in graphs} for one in alone]
     return [even, *alone, *halfway] if len(graphs) > 1 else [even]
-
-
-def _grid(graphs: Mapping[str, sparse.csr_array]) -> list[_Prior]:
-    return [_Prior(strength, mix) for mix in _mixes(graphs) for strength in STRENGTHS] if graphs else []
 
 
 def _around(prior: _Prior) -> list[_Prior]:

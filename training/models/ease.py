@@ -49,7 +49,9 @@ class EaseRecipe(Recipe):
         if config.reg is not None and not graphs:
             settings = ClosedFormSettings(config.reg, 0.0, {})
         else:
-            settings = choose(split.train, split.valid, graphs, reg=config.reg, seed=run.seed, device=run.device)
+            settings = choose(
+                split.train, split.valid, graphs, reg=config.reg, plain=True, seed=run.seed, device=run.device
+            )
         return self._solved(settings, graphs, dataset, split, config, run)
 
     def refit(

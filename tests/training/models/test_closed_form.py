@@ -33,14 +33,17 @@ def dense(train: sparse.csr_array, of: dict[str, sparse.csr_array], settings: Cl
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**31), st.floats(0.5, 500), st.floats(0, 2))
-def test_it_is_the_optimum(seed: int, reg: float, content: float) -> None:
+@given(st.integers(0, 2**31), st.floats(0.5, 500), st.floats(0, 2), st.floats(0, 1), st.floats(0, 4))
+def test_it_is_the_optimum(seed: int, reg: float, content: float, tempering: float, denoising: float) -> None:
     """Where the diagonal is held at zero, the gradient must vanish everywhere else."""
     train, of = history(seed), graphs(seed)
-    weights = dense(train, of, ClosedFormSettings(reg, content, MIX)).astype(np.float64)
+    settings = ClosedFormSettings(reg, content, MIX, tempering=tempering, denoising=denoising)
+    weights = dense(train, of, settings).astype(np.float64)
     prior = content * sum(alpha * of[name].toarray() for name, alpha in MIX.items())
-    squares = (train.T @ train).toarray().astype(np.float64)
-    gradient = squares @ weights - squares + reg * (weights - prior)
+    each = np.maximum(train.sum(axis=1), 1.0) ** -tempering
+    squares = (train.T @ sparse.diags_array(each) @ train).toarray().astype(np.float64)
+    noise = denoising * squares.diagonal()[:, None] * weights
+    gradient = squares @ weights - squares + noise + reg * (weights - prior)
     warm = squares.diagonal() > 0  # the column of a cold item has a form of its own
     gradient[np.diag_indices(N_ITEMS)] = 0
     np.testing.assert_allclose(gradient[:, warm] / (reg + squares.max()), 0, atol=2e-5)
@@ -53,6 +56,25 @@ def test_without_content_it_is_ease() -> None:
     expected = -inverse / inverse.diagonal()  # Steck 2019, equation 8
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(dense(train, {}, ClosedFormSettings(20, 0, {})), expected, atol=1e-5)
+
+
+def test_denoising_is_what_missing_items_cost_on_average() -> None:
+    """Steck 2020: least squares over histories with items dropped at random, each of the rest scaled up for them."""
+    train, rate = history(seed=3, n_users=30).toarray(), 0.4
+    rng = np.random.default_rng(0)
+    squares, products = np.zeros((N_ITEMS, N_ITEMS)), np.zeros((N_ITEMS, N_ITEMS))
+    for _ in range(draws := 20_000):
+        kept = train * (rng.random(train.shape) >= rate) / (1 - rate)
+        squares += kept.T @ kept / draws
+        products += kept.T @ train / draws
+    squares += 5 * np.eye(N_ITEMS)
+    # the optimum's columns, each with its own item held at zero
+    expected = np.zeros((N_ITEMS, N_ITEMS))
+    for item in range(N_ITEMS):
+        others = np.arange(N_ITEMS) != item
+        expected[others, item] = np.linalg.solve(squares[np.ix_(others, others)], products[others, item])
+    settings = ClosedFormSettings(5.0, 0.0, {}, denoising=rate / (1 - rate))
+    np.testing.assert_allclose(dense(sparse.csr_array(train), {}, settings), expected, atol=5e-3)
 
 
 def test_shares_are_exact() -> None:
@@ -79,7 +101,7 @@ def test_an_item_without_interactions_is_scored_by_its_content_neighbours() -> N
 
 def test_only_the_strongest_entries_stay_and_those_of_cold_items() -> None:
     train, of = history(seed=4), graphs(4)
-    settings = ClosedFormSettings(20, 0.3, MIX, cold_scale=0.1)
+    settings = ClosedFormSettings(20, 0.3, MIX, cold_scale=0.1, tempering=0.5, denoising=1.0)
     few, all_of_them = fit_closed_form(train, of, settings, per_row=3).matrix(), dense(train, of, settings)
     assert (np.diff(few.indptr) <= 3).all()
     for row in range(N_ITEMS):

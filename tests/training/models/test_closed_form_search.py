@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -6,7 +8,7 @@ from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.graph.content import content_knn
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
-from training.models.closed_form_search import choose
+from training.models.closed_form_search import DENOISINGS, FIRST_NOISE, choose
 
 N_USERS, N_ITEMS, N_KINDS = 300, 120, 12
 
@@ -58,17 +60,37 @@ def test_no_other_strength_or_regularisation_on_the_grid_validates_better(
 ) -> None:
     best = world.quality(chosen, world.valid)
     for factor in (0.5, 2.0):
-        other_reg = ClosedFormSettings(chosen.reg * factor, chosen.content / factor, chosen.mix, chosen.cold_scale)
-        other_content = ClosedFormSettings(chosen.reg, chosen.content * factor, chosen.mix, chosen.cold_scale)
+        other_reg = replace(chosen, reg=chosen.reg * factor, content=chosen.content / factor)
+        other_content = replace(chosen, content=chosen.content * factor)
         assert world.quality(other_reg, world.valid) <= best + 1e-6
         assert world.quality(other_content, world.valid) <= best + 1e-6
 
 
 def test_content_pays_in_the_test_too(world: World, chosen: ClosedFormSettings) -> None:
-    ease = choose(world.train, world.valid, {})
+    ease = choose(world.train, world.valid, {}, plain=True)
     assert ease.content == 0
     assert ease.mix == {}
     assert world.quality(chosen, world.test) > world.quality(ease, world.test)
+
+
+def test_how_noisy_histories_are_is_chosen_too(world: World, chosen: ClosedFormSettings) -> None:
+    """No worse than what it started from, or than EASE, and at the optimum among what is tried."""
+    best = world.quality(chosen, world.valid)
+    for other in (FIRST_NOISE.denoising, *DENOISINGS):
+        assert world.quality(replace(chosen, denoising=other), world.valid) <= best + 1e-6
+    plain = choose(world.train, world.valid, world.graphs, plain=True)
+    assert (plain.tempering, plain.denoising) == (0, 0)
+    assert world.quality(plain, world.valid) <= best + 1e-6
+
+
+def test_a_few_long_histories_are_tempered_where_that_helps() -> None:
+    """People with long histories who take anything, beside the many who know what they like."""
+    world = World(seed=2)
+    anything = sparse.csr_array((np.random.default_rng(2).random((60, N_ITEMS)) < 0.6).astype(np.float32))
+    nobody = sparse.csr_array(anything.shape, dtype=np.float32)
+    train, valid = sparse.vstack([world.train, anything]), sparse.vstack([world.valid, nobody])
+    found = choose(sparse.csr_array(train), sparse.csr_array(valid), world.graphs)
+    assert found.tempering > 0
 
 
 def test_same_data_same_choice(world: World, chosen: ClosedFormSettings) -> None:
