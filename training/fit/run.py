@@ -41,6 +41,8 @@ class Run:
     resume: bool = False
     progress: Progress | None = None
     scalars: Scalars | None = None
+    earlier_seconds: float = 0.0
+    """What the phases that this process resumed, or found done, had taken before."""
 
     @property
     def checkpoints(self) -> Path:

@@ -45,9 +45,9 @@ def content_graphs(dataset: Dataset) -> dict[str, sparse.csr_array]:
 
 
 def choose_closed_form(
-    split: Split, content: Mapping[str, sparse.csr_array], config: EvidenceConfig, run: Run
+    split: Split, content: Mapping[str, sparse.csr_array], config: EvidenceConfig, run: Run, *, new_items: bool = True
 ) -> ClosedFormSettings | None:
-    """λ, the content prior and the noise of the item-item model, by validation.
+    """λ, the content prior and the noise of the item-item model, by validation; `new_items`: and κ.
 
     None where the term is off, the catalogue too large, or validation has no positive to judge it by.
     """
@@ -59,17 +59,19 @@ def choose_closed_form(
     with run.bar("closed form", 1) as advance:
         found = run.kept(
             "closed-form",
-            _digest(run.seed, {"train": split.train, "valid": split.valid, **content}),
-            lambda: asdict(choose(split.train, split.valid, content, seed=run.seed, device=run.device)),
+            _digest(f"{run.seed} {new_items}", {"train": split.train, "valid": split.valid, **content}),
+            lambda: asdict(
+                choose(split.train, split.valid, content, new_items=new_items, seed=run.seed, device=run.device)
+            ),
         )
         settings = ClosedFormSettings(**found)
         advance(f"λ {settings.reg:.0f}")
     return settings
 
 
-def _digest(seed: int, matrices: Mapping[str, sparse.csr_array]) -> str:
+def _digest(how: str, matrices: Mapping[str, sparse.csr_array]) -> str:
     """What tells apart everything that the closed form is chosen by, and what is chosen."""
-    found = hashlib.sha256(f"{seed} {[field.name for field in fields(ClosedFormSettings)]}".encode())
+    found = hashlib.sha256(f"{how} {[field.name for field in fields(ClosedFormSettings)]}".encode())
     for name, matrix in matrices.items():
         for array in (matrix.indptr, matrix.indices, matrix.data):
             found.update(f"{name} {array.dtype} {len(array)} ".encode() + array.tobytes())

@@ -61,6 +61,7 @@ def choose(
     *,
     reg: float | None = None,
     plain: bool = False,
+    new_items: bool = True,
     seed: int = 0,
     device: torch.device | None = None,
 ) -> ClosedFormSettings:
@@ -72,6 +73,7 @@ def choose(
         graphs: (I, I) symmetric content graph per modality; may be empty.
         reg: λ where it is given; searched for where omitted.
         plain: keep a and p at 0; without graphs this is EASE.
+        new_items: choose κ; 0 where items without interactions are not scored by their neighbours.
         seed: which items stand in for cold ones.
         device: where inverses are computed; the CPU where omitted.
 
@@ -93,7 +95,7 @@ def choose(
         if reg is None and best is not settled:
             best = search.settled(best)
     degree = np.bincount(train.indices, minlength=train.shape[1])
-    cold_scale = search.cold_scale(best, degree, seed) if graphs else 0.0
+    cold_scale = search.cold_scale(best, degree, seed) if graphs and new_items else 0.0
     strength = best.prior.strength / best.reg
     return ClosedFormSettings(
         best.reg, strength, best.prior.mix, cold_scale, best.noise.tempering, best.noise.denoising

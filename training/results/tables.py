@@ -99,6 +99,12 @@ TABLES: dict[str, TableSpec] = {
         ),
         (OVERALL,),
     ),
+    "extras": TableSpec(
+        "Ranking with the same extras",
+        "Every model with item-item evidence beside it, of a weight that validation chooses, and as many members.",
+        (*RANKING, Column("valid Recall@20", at("valid", "recall@20")), *COST[:3]),
+        (OVERALL,),
+    ),
     "ladder": TableSpec(
         "Ladder",
         "What each part of MAGNET adds, and what it costs.",

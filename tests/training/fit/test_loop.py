@@ -253,3 +253,11 @@ def test_a_resumed_average_is_that_of_a_run_without_interruption(tmp_path: Path)
     again.average = 0.9
     fitted(again, Run(tmp_path / "part", resume=True), max_steps=30)
     assert torch.equal(again.module.w.detach(), whole.module.w.detach())
+
+
+def test_a_resumed_run_knows_what_its_phases_took_before(tmp_path: Path) -> None:
+    first = Run(tmp_path)
+    outcome = fitted(Quadratic(), first)
+    assert first.earlier_seconds == 0
+    resumed = Run(tmp_path, resume=True)
+    assert fitted(Quadratic(), resumed).seconds == outcome.seconds == resumed.earlier_seconds > 0

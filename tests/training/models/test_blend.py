@@ -67,7 +67,8 @@ def test_a_resumed_run_chooses_the_closed_form_again_where_the_data_are_others(
     choose_closed_form(*changed(split, content, what), config, run)
     assert len(asked) == 2
     choose_closed_form(split, content, config, replace(run, seed=1))
-    assert len(asked) == 3
+    choose_closed_form(split, content, config, run, new_items=False)
+    assert len(asked) == 4
 
 
 def test_a_catalogue_too_large_for_the_evidence_is_said(

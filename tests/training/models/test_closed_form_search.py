@@ -93,6 +93,11 @@ def test_a_few_long_histories_are_tempered_where_that_helps() -> None:
     assert found.tempering > 0
 
 
+def test_new_items_may_be_left_out_of_the_choice(world: World, chosen: ClosedFormSettings) -> None:
+    found = choose(world.train, world.valid, world.graphs, new_items=False)
+    assert found == replace(chosen, cold_scale=0.0)
+
+
 def test_same_data_same_choice(world: World, chosen: ClosedFormSettings) -> None:
     assert choose(world.train, world.valid, world.graphs) == chosen
 

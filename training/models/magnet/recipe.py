@@ -93,9 +93,8 @@ class MagnetRecipe(Recipe):
         content = content_graphs(dataset, config)
         outcomes: dict[str, Outcome] = {}
         rest, held_out = hold_out(split, config.router.held_out, run.seed)
-        closed_form = choose_closed_form(on_warm_items(split), content, config.item_item, run)
-        if closed_form is not None:  # new items stand with `SparseScores.entry` instead of their neighbours' rows
-            closed_form = replace(closed_form, cold_scale=0.0)
+        # new items stand with `SparseScores.entry` instead of their neighbours' rows
+        closed_form = choose_closed_form(on_warm_items(split), content, config.item_item, run, new_items=False)
         known = content_of(dataset.features, content, split.train)
         term = item_item(rest.train, content, closed_form, config.item_item, run)
         jointly = None
