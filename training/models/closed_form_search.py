@@ -9,7 +9,8 @@ histories thought noisy is tried one after the other around the λ that suits a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -86,20 +87,17 @@ def choose(
     if reg is None:
         best = search.settled(best)
     if not plain:
-        settled = best
         for tempering in TEMPERINGS:
-            best = max(best, search.tempered(best, tempering, reg), key=_Point.quality)
+            best = max(best, search.tempered(best, tempering, reg), key=_objective)
         for denoising in DENOISINGS:
             trial = search.at(Noise(best.noise.tempering, denoising), best.reg, [best.prior])
-            best = max(best, trial, key=_Point.quality)
-        if reg is None and best is not settled:
+            best = max(best, trial, key=_objective)
+        if reg is None and best.noise != noise:
             best = search.settled(best)
     degree = np.bincount(train.indices, minlength=train.shape[1])
     cold_scale = search.cold_scale(best, degree, seed) if graphs and new_items else 0.0
     strength = best.prior.strength / best.reg
-    return ClosedFormSettings(
-        best.reg, strength, best.prior.mix, cold_scale, best.noise.tempering, best.noise.denoising
-    )
+    return ClosedFormSettings(best.reg, strength, best.prior.mix, cold_scale, **asdict(best.noise))
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,8 @@ class _Point:
     prior: _Prior
     solution: Solution
 
-    def quality(self) -> float:
-        return self.objective
+
+_objective = attrgetter("objective")
 
 
 class _Search:
