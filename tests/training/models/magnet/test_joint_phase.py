@@ -250,7 +250,7 @@ def test_a_joint_fit_in_mixed_precision_without_item_item_evidence(tmp_path: Pat
 
 
 def test_one_after_the_other_gives_what_it_gave_before(three: Fit) -> None:
-    """Figures of the fit when there was no joint one, with the evidence of today; loose enough for another machine's rounding."""
+    """Known figures of the separate stages; loose enough for another machine's rounding."""
     history = [json.loads(line) for line in (three.directory / "history.jsonl").read_text().splitlines()]
     found = {(entry["phase"], entry["step"]): entry for entry in history}
     assert found["held-out-0", 5]["softmax"] == pytest.approx(3.24887, rel=1e-3)
