@@ -187,7 +187,7 @@ def _walk(config: RunConfig, directory: Path, store: Path, *, resume: bool, publ
         with closing(SummaryWriter(str(directory / "tensorboard"))) as run.scalars:
             started = time.monotonic()
             fitted = pipeline.fit(prepared, run)
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - started + sum(run.earlier)
             parts = pipeline.evaluation(prepared, fitted, run)
             metrics = pipeline.write_metrics(run, prepared, fitted, parts, seconds=seconds)
             snapshot = pipeline.export(config, prepared, fitted, metrics, run, store) if publish else None

@@ -144,7 +144,7 @@ def write_metrics(
 ) -> dict[str, Any]:
     """`metrics.json`: the promised fields, the strata of the test, and the facts of the training; `per_user.npz`.
 
-    `seconds` is what fitting took just now; what a resumed run's phases had taken before is added.
+    `seconds` is what fitting took, in all processes that it took.
     """
     facts = fitted.training_facts()
     strata, before = parts["test"].strata_means(), measured_before(run)
@@ -155,7 +155,7 @@ def write_metrics(
         "tail": strata.get("tail", {}),
         "epochs": facts.get("epochs", 0),
         "seconds_per_epoch": facts.get("seconds_per_epoch", 0.0),
-        "seconds": before.get("seconds", round(seconds + run.earlier_seconds, 2)),
+        "seconds": round(max(seconds, before.get("seconds", 0.0)), 2),
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0.0)),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,

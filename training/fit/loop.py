@@ -112,7 +112,7 @@ def run_phase(
             raise TrainingError(f"expected a checkpoint of this model and data in {path}: {error}") from error
         best_state, best = state["best_state"], state["best"]
         best_step, step, bad, seconds = state["best_step"], state["step"], state["bad"], state["seconds"]
-        run.earlier_seconds += seconds
+        run.earlier.append(seconds)
         if state["done"]:
             phase.module.load_state_dict(best_state or state["module"])
             return Outcome(best_step, step, phase.steps_per_epoch, best, seconds)

@@ -41,8 +41,8 @@ class Run:
     resume: bool = False
     progress: Progress | None = None
     scalars: Scalars | None = None
-    earlier_seconds: float = 0.0
-    """What the phases that this process resumed, or found done, had taken before."""
+    earlier: list[float] = field(default_factory=list)
+    """Seconds that phases had taken before this process resumed them, or found them done; members share the list."""
 
     @property
     def checkpoints(self) -> Path:
