@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from training.data.dataset import Dataset
 from training.data.splits import Split, everything, split_dataset
 from training.fit.run import Run
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.fitted import FittedMagnet
 from training.models.magnet.recipe import MagnetRecipe
+from training.models.magnet.scored import Evidence
 
 QUICK: Mapping[str, Any] = {
     "base": {
@@ -67,3 +71,10 @@ def fit_magnet(dataset: Dataset, directory: Path, **changed: Any) -> Fit:
     assert isinstance(fitted, FittedMagnet)
     assert isinstance(refitted, FittedMagnet)
     return Fit(dataset, split, config, fitted, refitted, interactions, directory)
+
+
+def plain_sum(evidence: Evidence, user_rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(n, I): the base without a mixture, plus the item-item term; what a mixture starts from."""
+    base = evidence.users[user_rows] @ evidence.base.candidates.T
+    scores: NDArray[np.float32] = base + evidence.item_item_scores(user_rows).sum(axis=1)
+    return scores

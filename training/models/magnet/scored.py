@@ -85,11 +85,6 @@ class Evidence:
         term = replace(self.item_item, values=self.item_item.values * np.float32(factor))
         return replace(self, item_item=term, item_item_shares=shares)
 
-    def static_scores(self, user_rows: NDArray[np.int64]) -> F32:
-        """(n, I) the base without a mixture, plus the item-item term: the static control, and what candidates are."""
-        scores: F32 = self.users[user_rows] @ self.base.candidates.T + self.item_item_scores(user_rows).sum(axis=1)
-        return scores
-
 
 def gather_evidence(
     base: FrozenBase,

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from tests.support.tiny_dataset import tiny_dataset
-from tests.support.tiny_magnet import Fit, fit_magnet
+from tests.support.tiny_magnet import Fit, fit_magnet, plain_sum
 from training.models.magnet.candidates import candidate_table
 
 
@@ -20,7 +20,7 @@ def test_candidates_are_the_best_by_the_static_score_with_their_positives(three:
     users = np.flatnonzero(np.diff(split.valid.indptr)).astype(np.int64)
     table = candidate_table(evidence, users, split.valid, split.train, 12)
     for row, user in enumerate(users):
-        scores = evidence.static_scores(np.array([user]))[0].copy()
+        scores = plain_sum(evidence, np.array([user]))[0].copy()
         scores[dense(split.train[[user]])[0] > 0] = -np.inf
         assert set(table.items[row].tolist()) == set(np.argsort(-scores, kind="stable")[:12].tolist())
         positives = set(split.valid.indices[split.valid.indptr[user] : split.valid.indptr[user + 1]].tolist())

@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 
 from tests.support.tiny_dataset import N_COLD, tiny_dataset
-from tests.support.tiny_magnet import Fit, fit_magnet, quick_config
+from tests.support.tiny_magnet import Fit, fit_magnet, plain_sum, quick_config
 from training.data.dataset import Dataset
 from training.data.interactions import Interactions
 from training.data.splits import Split, everything, split_dataset
@@ -90,7 +90,7 @@ def test_where_routing_cannot_be_learned_or_judged_the_plain_sum_is_served(
     assert "NaN" not in json.dumps(facts)
     assert "Infinity" not in json.dumps(facts)
     rows = np.arange(dataset.n_users)
-    np.testing.assert_allclose(fitted.score_block(rows), fitted.evidence.static_scores(rows), atol=2e-5)
+    np.testing.assert_allclose(fitted.score_block(rows), plain_sum(fitted.evidence, rows), atol=2e-5)
     refitted = MagnetRecipe().refit(fitted, dataset, everything(dataset), config, run)
     assert np.isfinite(refitted.score_block(rows)).all()
 
@@ -193,7 +193,7 @@ def test_a_mixture_that_departs_by_nothing_is_the_plain_sum(placement: str, tmp_
     evidence, rows = fit.fitted.evidence, np.arange(fit.dataset.n_users)
     learned = a_learned_mixture(fit)
     plain = MagnetScorer(evidence, learned.departed(0.0)).score_block(rows)
-    np.testing.assert_allclose(plain, evidence.static_scores(rows), atol=2e-6 * max(10.0, float(np.ptp(plain))))
+    np.testing.assert_allclose(plain, plain_sum(evidence, rows), atol=2e-6 * max(10.0, float(np.ptp(plain))))
     whole = MagnetScorer(evidence, learned).score_block(rows)
     np.testing.assert_array_equal(MagnetScorer(evidence, learned.departed(1.0)).score_block(rows), whole)
     assert np.abs(whole - plain).max() > 1e-3
