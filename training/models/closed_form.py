@@ -97,9 +97,13 @@ def gram(train: sparse.csr_array, tempering: float = 0.0) -> NDArray[np.float32]
     if reason:
         raise TrainingError(reason)
     if tempering:
-        lengths = np.maximum(np.diff(train.indptr), 1).astype(np.float32)
-        train = sparse.csr_array(sparse.diags_array(lengths ** np.float32(-tempering / 2)) @ train)
+        train = sparse.csr_array(sparse.diags_array(np.sqrt(user_weights(train, tempering))) @ train)
     return np.asarray((train.T @ train).toarray(), dtype=np.float32)
+
+
+def user_weights(train: sparse.csr_array, tempering: float) -> NDArray[np.float32]:
+    """(U,) `n^(−a)`."""
+    return np.maximum(np.diff(train.indptr), 1).astype(np.float32) ** np.float32(-tempering)
 
 
 def fit_closed_form(

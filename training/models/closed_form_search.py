@@ -20,7 +20,7 @@ from scipy import sparse
 from training.evaluation.blocks import in_threads
 from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
-from training.models.closed_form import ClosedFormSettings, Solution, gram
+from training.models.closed_form import ClosedFormSettings, Solution, gram, user_weights
 
 STRENGTHS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0)
 COLD_SCALES = (0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -136,14 +136,14 @@ class _Search:
 
     def unit(self, tempering: float) -> float:
         """A warm item's mean number of interactions, each with its user's weight."""
-        own = np.diagonal(self.gram(tempering))
-        return float(own.sum()) / max(int(np.count_nonzero(own)), 1)
+        weighted = float(user_weights(self.train, tempering) @ np.diff(self.train.indptr))
+        return weighted / max(len(np.unique(self.train.indices)), 1)
 
     def grid(self, tempering: float) -> list[_Prior]:
         """All mixes of the graphs in all strengths; none where there is no content."""
         if not self.graphs:
             return []
-        weight = self.unit(tempering) / self.unit(0.0) if tempering else 1.0
+        weight = self.unit(tempering) / self.unit(0.0)
         return [_Prior(strength * weight, mix) for mix in _mixes(self.graphs) for strength in STRENGTHS]
 
     def settled(self, best: _Point) -> _Point:
