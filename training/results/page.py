@@ -20,8 +20,8 @@ every setting and figure; not to be edited. Full ranking, never sampled: trainin
 stay candidates in the test. Figures are means over users; with several seeds mean ± standard deviation over seeds. The
 column `again` is the line that gives the row's first seed (`DATA` stands for the directory of the data sets, `FEATURES`
 for that of feature arrays which the data set does not bring). It gives the same figures with as many threads
-(`OMP_NUM_THREADS`) as the machine has in the list below; sums in another order move the fourth digit. Seconds are those
-of a shared machine.
+(`OMP_NUM_THREADS`) as the machine has in the list below; sums in another order move the fourth digit, on small sets the
+third. Seconds are those of a shared machine.
 """
 
 
