@@ -35,7 +35,7 @@ class GraphConfig(_Config):
 class BaseConfig(_Config):
     """Phase A: the dual-view base."""
 
-    embedding_size: int = Field(default=128, ge=4)
+    embedding_size: int = Field(default=256, ge=4)
     """Width D of item vectors."""
     id_std: float = Field(default=0.05, gt=0)
     """Standard deviation of the identities' initial values."""
