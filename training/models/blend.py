@@ -25,8 +25,6 @@ from training.models.item_item import EvidenceConfig, ItemItem
 
 logger = logging.getLogger(__name__)
 
-FIRST_BLEND = 2.0
-"""Where the search for the item-item term's weight starts, for scores that are cosines."""
 MOST_USERS = 20_000
 """Users that weights and routers are chosen on, where there are more."""
 
@@ -91,10 +89,8 @@ def item_item(
     return fit_closed_form(train, content, settings, per_row=config.neighbours, device=run.device)
 
 
-def choose_blend(
-    base: ScoreBlock, histories: sparse.csr_array, term: ItemItem | None, split: Split, first: float = FIRST_BLEND
-) -> float:
-    """The weight of the item-item term that ranks validation best beside the base; the search begins at `first`."""
+def choose_blend(base: ScoreBlock, histories: sparse.csr_array, term: ItemItem | None, split: Split) -> float:
+    """The weight of the item-item term that ranks validation best beside the base."""
     if term is None:
         return 0.0
     total = term.matrix()
@@ -111,21 +107,26 @@ def choose_blend(
         )
         return float((recall_at(20, ranks, positives.indptr) + ndcg_at(20, ranks, positives.indptr)).mean())
 
-    return best_weight(quality, first)
+    return best_weight(quality, even_weight(base, histories, term))
 
 
 def even_weight(base: ScoreBlock, histories: sparse.csr_array, term: ItemItem) -> float:
-    """The weight with which the term varies as much over the catalogue as the base does, for some users.
+    """The weight with which the term varies as much over the catalogue as the base's finite scores, for some users.
 
-    Where the base's scores are no cosines, this is what tells their scale.
+    It tells the scale of both, which depends on model and data: on sparse data the term's values can be a thousand
+    times smaller than cosines, and a search that begins where the term does not count ends there. To a power of two,
+    so that a model and the same model continued try the same weights.
     """
     rows = np.flatnonzero(np.diff(histories.indptr)).astype(np.int64)
     rows = rows[:: max(1, len(rows) // 256)]
-    spread = (histories[rows] @ term.matrix()).toarray().std(axis=1).mean()
-    return float(base(rows).std(axis=1).mean() / max(float(spread), 1e-12))
+    scores = base(rows)
+    spread = np.std(scores, axis=1, where=np.isfinite(scores)).mean()
+    of_term = (histories[rows] @ term.matrix()).toarray().std(axis=1).mean()
+    even = float(spread) / max(float(of_term), 1e-12)
+    return 2.0 ** round(np.log2(even)) if even > 0 else 1.0
 
 
-def best_weight(quality: Callable[[float], float], first: float = FIRST_BLEND) -> float:
+def best_weight(quality: Callable[[float], float], first: float = 1.0) -> float:
     """The non-negative weight of highest quality, to within √2: doubling or halving from `first`, then between.
 
     How large the term's values are depends on the data, so no fixed grid would do.

@@ -36,8 +36,26 @@ def test_evidence_and_base_vary_alike_under_the_even_weight() -> None:
     term = ItemItem(np.array([0, 1, 2, 3]), items, values, ("behaviour",), {})
     histories = sparse.csr_array(np.array([[1, 0, 0], [0, 0, 0], [0, 0, 1]], np.float32))
     scores = np.array([[0.0, 3.0, 0.0], [9.0, -9.0, 0.0], [6.0, 0.0, 0.0]], np.float32)
-    # of a row with one entry x among three the deviation is x √2/3: (3 + 6) against (0.5 + 0.25), nobody else counts
-    assert even_weight(lambda rows: scores[rows], histories, term) == pytest.approx((3 + 6) / (0.5 + 0.25))
+    # of a row with one entry x among three the deviation is x √2/3: (3 + 6) against (0.5 + 0.25), nobody else counts;
+    # 12 lies between the powers 8 and 16, and nearer to 16
+    assert even_weight(lambda rows: scores[rows], histories, term) == 16
+    barred = np.column_stack([scores, np.full((3, 2), -np.inf, np.float32)])
+    assert even_weight(lambda rows: barred[rows], histories, term) == 16
+    assert even_weight(lambda rows: 0 * scores[rows], histories, term) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3])
+def test_evidence_counts_whatever_the_scale_of_its_values(scale: float) -> None:
+    """Values of sparse data are small: beside a base that ranks well, a small weight of them changes nothing."""
+    dataset = tiny_dataset()
+    split = split_dataset(dataset, "random", seed=0)
+    term = fit_closed_form(split.train, {}, ClosedFormSettings(20.0, 0.0, {}))
+    rng = np.random.default_rng(0)
+    base = 0.5 * split.valid.toarray() + rng.normal(size=split.train.shape).astype(np.float32)
+    as_it_is = choose_blend(lambda block: base[block], split.train, term, split)
+    scaled = choose_blend(lambda block: base[block], split.train, term.weighted(scale), split)
+    assert as_it_is > 0
+    assert scaled * scale == pytest.approx(as_it_is, rel=2**0.5)
 
 
 def changed(split: Split, content: dict[str, Any], what: str) -> tuple[Split, dict[str, Any]]:

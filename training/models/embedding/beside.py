@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from training.models.blend import Blend, choose_blend, choose_closed_form, content_graphs, even_weight, item_item
+from training.models.blend import Blend, choose_blend, choose_closed_form, content_graphs, item_item
 from training.models.embedding.config import EmbeddingConfig
 from training.models.embedding.fitted import FittedVectors
 from training.models.embedding.material import Material
@@ -26,6 +26,5 @@ def with_item_item(fitted: FittedVectors, material: Material, config: EmbeddingC
     if term is None or settings is None:
         return fitted
     if before is None:
-        first = even_weight(fitted.score_block, histories, term)
-        before = Blend(settings, choose_blend(fitted.score_block, histories, term, split, first))
+        before = Blend(settings, choose_blend(fitted.score_block, histories, term, split))
     return fitted.beside(term.weighted(before.weight), before, time.monotonic() - began) if before.weight else fitted

@@ -356,7 +356,7 @@ def best_departure(evidence: Evidence, mixture: Mixture, table: CandidateTable) 
         candidate = mixture.departed(share)
         scores = TableScores(evidence, candidate, table).by_weight()
         quality = cache(lambda factor, scores=scores: mean_quality(scores.quality(factor)))
-        factor = 1.0 if evidence.item_item is None else best_weight(quality, first=1.0)
+        factor = 1.0 if evidence.item_item is None else best_weight(quality)
         if quality(factor) > judged["mixture"]:
             chosen, judged = candidate, {"departure": share, "factor": factor, "mixture": quality(factor)}
     return chosen, judged | {"static": mean_quality(TableScores(evidence, mixture, table).static_quality())}
