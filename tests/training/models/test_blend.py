@@ -44,18 +44,31 @@ def test_evidence_and_base_vary_alike_under_the_even_weight() -> None:
     assert even_weight(lambda rows: 0 * scores[rows], histories, term) == 1
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3])
-def test_evidence_counts_whatever_the_scale_of_its_values(scale: float) -> None:
-    """Values of sparse data are small: beside a base that ranks well, a small weight of them changes nothing."""
+def test_the_search_begins_where_evidence_and_base_count_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of sparse data are small: a search from a fixed weight sees few ranks change, for the worse, and ends."""
     dataset = tiny_dataset()
     split = split_dataset(dataset, "random", seed=0)
     term = fit_closed_form(split.train, {}, ClosedFormSettings(20.0, 0.0, {}))
-    rng = np.random.default_rng(0)
-    base = 0.5 * split.valid.toarray() + rng.normal(size=split.train.shape).astype(np.float32)
-    as_it_is = choose_blend(lambda block: base[block], split.train, term, split)
-    scaled = choose_blend(lambda block: base[block], split.train, term.weighted(scale), split)
-    assert as_it_is > 0
-    assert scaled * scale == pytest.approx(as_it_is, rel=2**0.5)
+    base = np.random.default_rng(0).normal(size=split.train.shape).astype(np.float32)
+    even = even_weight(lambda block: base[block], split.train, term)
+    begun: list[float] = []
+
+    def search(_: Any, first: float) -> float:
+        begun.append(first)
+        return first
+
+    monkeypatch.setattr(blend, "best_weight", search)
+    for scale in (1.0, 2.0**-10):
+        choose_blend(lambda block: base[block], split.train, term.weighted(scale), split)
+    assert begun == [even, even * 2.0**10]
+
+    def quality(weight: float) -> float:
+        if weight < 16:
+            return 0.099 if weight else 0.10
+        return 0.12 - abs(float(np.log2(weight / 700))) / 100
+
+    assert best_weight(quality, 2.0) == 0
+    assert best_weight(quality, 512.0) == pytest.approx(700, rel=2**0.5 - 1)
 
 
 def changed(split: Split, content: dict[str, Any], what: str) -> tuple[Split, dict[str, Any]]:
