@@ -23,16 +23,22 @@ Pairs = NDArray[np.int64]
 
 
 def some_users(pairs: Pairs, n_users: int, rng: np.random.Generator) -> Pairs:
+    """Those of `n_users` users, drawn at random."""
     users = np.unique(pairs[:, 0])
     return pairs[np.isin(pairs[:, 0], rng.choice(users, n_users, replace=False))]
+
+
+def places(users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of rows that are sorted by user: each one's place among its user's, and how many these are."""
+    _, starts, counts = np.unique(users, return_index=True, return_counts=True)
+    return np.arange(len(users)) - np.repeat(starts, counts), np.repeat(counts, counts)
 
 
 def at_most(pairs: Pairs, length: int, rng: np.random.Generator) -> Pairs:
     """Of every user `length` positives at most, drawn at random."""
     shuffled = pairs[rng.permutation(len(pairs))]
     shuffled = shuffled[np.argsort(shuffled[:, 0], kind="stable")]
-    _, starts, counts = np.unique(shuffled[:, 0], return_index=True, return_counts=True)
-    place = np.arange(len(shuffled)) - np.repeat(starts, counts)
+    place, _ = places(shuffled[:, 0])
     return shuffled[place < length]
 
 
@@ -52,9 +58,8 @@ def write(directory: Path, pairs: Pairs, features: Features, rng: np.random.Gene
     _, users = np.unique(pairs[:, 0], return_inverse=True)
     kept, items = np.unique(pairs[:, 1], return_inverse=True)
     order = np.lexsort((rng.random(len(users)), users))
-    _, starts, counts = np.unique(users[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(starts, counts)
-    held = np.repeat(np.maximum(counts // 10, 1), counts)
+    place, count = places(users[order])
+    held = np.maximum(count // 10, 1)
     label = np.where(place < held, 2, np.where(place < 2 * held, 1, 0))
     lines = [f"{u}\t{i}\t{x}" for u, i, x in zip(users[order], items[order], label, strict=True)]
     (directory / f"{directory.name}.inter").write_text("\n".join(["userID\titemID\tx_label", *lines, ""]))
@@ -66,18 +71,19 @@ def write(directory: Path, pairs: Pairs, features: Features, rng: np.random.Gene
 
 
 def content_of(dataset: Dataset) -> Features:
+    """Its features by modality, (I, d) each."""
     return {name: matrix.values for name, matrix in dataset.features.items()}
 
 
 def genres_of(dataset: Dataset) -> NDArray[np.float32]:
     """Categories as a modality of their own, shape (I, C)."""
     categories = dataset.items.categories
-    assert categories is not None, f"{dataset.name} has no categories"
     names = sorted({name for row in categories for name in row})
     return np.array([[name in row for name in names] for row in categories], dtype=np.float32)
 
 
 def pairs_of(dataset: Dataset) -> Pairs:
+    """Its distinct positives."""
     positives = merge_duplicates(dataset)
     return np.stack([positives.user_row, positives.item_row], axis=1).astype(np.int64)
 

@@ -1,8 +1,9 @@
 """Generated snapshots of any size for benchmarks: streamed to disk block by block, random in content, real in shape.
 
 Axes: `U` users, `I` items, `M` modalities, `D` width, `E` experts, `W` residual width. What follows trained snapshots
-(Amazon Baby): widths, histories (5 items at least, 8.3 on average), item-item rows, nine experts of which three count,
-and vectors that gather around directions, for an index over unclustered noise says nothing about one over items.
+(Amazon Baby, vectors 128 wide): widths, histories (5 items at least, 8.3 on average), item-item rows, nine experts of
+which three count, and vectors that gather around directions, for an index over unclustered noise says nothing about one
+over items.
 """
 
 from __future__ import annotations

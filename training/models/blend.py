@@ -107,13 +107,13 @@ def choose_blend(base: ScoreBlock, histories: sparse.csr_array, term: ItemItem |
         )
         return float((recall_at(20, ranks, positives.indptr) + ndcg_at(20, ranks, positives.indptr)).mean())
 
-    return best_weight(quality, even_weight(base, histories, term))
+    return best_weight(quality, even_weight(base, histories, total))
 
 
-def even_weight(base: ScoreBlock, histories: sparse.csr_array, term: ItemItem) -> float:
-    """The weight with which the term varies as much over the catalogue as the base's finite scores, for some users.
+def even_weight(base: ScoreBlock, histories: sparse.csr_array, total: sparse.csr_array) -> float:
+    """The weight with which the term, `total` (I, I), varies as much over the catalogue as the base's finite scores.
 
-    It tells the scale of both, which depends on model and data: on sparse data the term's values can be a thousand
+    By some hundred users. It tells the scale of both, which depends on model and data: on sparse data the term's values can be a thousand
     times smaller than cosines, and a search that begins where the term does not count ends there. To a power of two,
     so that a model and the same model continued try the same weights.
     """
@@ -121,7 +121,7 @@ def even_weight(base: ScoreBlock, histories: sparse.csr_array, term: ItemItem) -
     rows = rows[:: max(1, len(rows) // 256)]
     scores = base(rows)
     spread = np.std(scores, axis=1, where=np.isfinite(scores)).mean()
-    of_term = (histories[rows] @ term.matrix()).toarray().std(axis=1).mean()
+    of_term = (histories[rows] @ total).toarray().std(axis=1).mean()
     even = float(spread) / max(float(of_term), 1e-12)
     return 2.0 ** round(np.log2(even)) if even > 0 else 1.0
 

@@ -38,10 +38,10 @@ def test_evidence_and_base_vary_alike_under_the_even_weight() -> None:
     scores = np.array([[0.0, 3.0, 0.0], [9.0, -9.0, 0.0], [6.0, 0.0, 0.0]], np.float32)
     # of a row with one entry x among three the deviation is x √2/3: (3 + 6) against (0.5 + 0.25), nobody else counts;
     # 12 lies between the powers 8 and 16, and nearer to 16
-    assert even_weight(lambda rows: scores[rows], histories, term) == 16
+    assert even_weight(lambda rows: scores[rows], histories, term.matrix()) == 16
     barred = np.column_stack([scores, np.full((3, 2), -np.inf, np.float32)])
-    assert even_weight(lambda rows: barred[rows], histories, term) == 16
-    assert even_weight(lambda rows: 0 * scores[rows], histories, term) == 1
+    assert even_weight(lambda rows: barred[rows], histories, term.matrix()) == 16
+    assert even_weight(lambda rows: 0 * scores[rows], histories, term.matrix()) == 1
 
 
 def test_the_search_begins_where_evidence_and_base_count_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,7 @@ def test_the_search_begins_where_evidence_and_base_count_alike(monkeypatch: pyte
     split = split_dataset(dataset, "random", seed=0)
     term = fit_closed_form(split.train, {}, ClosedFormSettings(20.0, 0.0, {}))
     base = np.random.default_rng(0).normal(size=split.train.shape).astype(np.float32)
-    even = even_weight(lambda block: base[block], split.train, term)
+    even = even_weight(lambda block: base[block], split.train, term.matrix())
     begun: list[float] = []
 
     def search(_: Any, first: float) -> float:
