@@ -113,9 +113,9 @@ def choose_blend(base: ScoreBlock, histories: sparse.csr_array, term: ItemItem |
 def even_weight(base: ScoreBlock, histories: sparse.csr_array, total: sparse.csr_array) -> float:
     """The weight with which the term, `total` (I, I), varies as much over the catalogue as the base's finite scores.
 
-    By some hundred users. It tells the scale of both, which depends on model and data: on sparse data the term's values can be a thousand
-    times smaller than cosines, and a search that begins where the term does not count ends there. To a power of two,
-    so that a model and the same model continued try the same weights.
+    By some hundred users. It tells the scale of both, which depends on model and data: on sparse data the term's values
+    can be a thousand times smaller than cosines, and a search that begins where the term does not count ends there. To
+    a power of two, so that a model and the same model continued try the same weights.
     """
     rows = np.flatnonzero(np.diff(histories.indptr)).astype(np.int64)
     rows = rows[:: max(1, len(rows) // 256)]
