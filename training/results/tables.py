@@ -142,8 +142,8 @@ TABLES: dict[str, TableSpec] = {
     ),
     "routing": TableSpec(
         "Where routing pays",
-        "The control is the same model with gates that read the item alone: a weighting that is calibrated by degree, "
-        "by the lengths of the item's parts (0 where a modality is missing) and by their agreement.",
+        "The control is the same model with gates that read the item alone: a weighting that is calibrated by degree "
+        "and by which modalities the item has.",
         (
             *RANKING,
             *(

@@ -72,7 +72,7 @@ class RouterConfig(_Config):
     """Experts kept per pair; as many as there are modalities where omitted."""
     reads: Literal["pair", "user", "item", "nothing"] = "pair"
     """What routing depends on: user, item and pair; or, as controls, the user alone, the item alone (a calibration by
-    degree, lengths and agreement of its parts), or nothing (one weighting for all)."""
+    degree and by which modalities it has), or nothing (one weighting for all)."""
     roles: bool = True
     """Experts start from roles; otherwise as many start from random mixes of all modalities (a control)."""
     hidden: int = Field(default=16, ge=1)

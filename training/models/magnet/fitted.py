@@ -18,7 +18,7 @@ from model_store.manifest import Term
 from training.data.features import FeatureMatrix
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.masked import ContentGraphs, Masking
-from training.models.magnet.node_features import item_features, user_features
+from training.models.magnet.node_features import user_features
 from training.models.magnet.scored import Evidence, MagnetScorer, Mixture
 from training.models.magnet.serving_graphs import serving_graphs
 from training.models.protocol import FittedModel, SnapshotContent
@@ -98,7 +98,6 @@ class FittedMagnet(FittedModel):
             item_item=term,
             users=base.users(evidence.interactions),
             user_features=user_features(evidence.interactions, base.parts, present),
-            item_features=item_features(base.parts, evidence.degree),
         )
         return {**self._arrays(changed), "item_present": present}
 

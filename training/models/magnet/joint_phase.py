@@ -138,5 +138,4 @@ class JointPhase(Phase[JointlyFitted]):
         found = self._read(replace(self._first, parts=parts, history=history))
         self.router.read(found.evidence, found.fitted_on, found.selected_on)
         self.mixture.router.user.standardise_by(torch.from_numpy(found.evidence.user_features))
-        self.mixture.router.item.standardise_by(torch.from_numpy(found.evidence.item_features))
         self._readings = int(self.module.readings)

@@ -30,7 +30,6 @@ from training.graph.normalise import row_normalise
 from training.models.closed_form_search import COLD_SHARE, ENOUGH_COLD_POSITIVES
 from training.models.magnet.frozen import FrozenBase, NewItemForm, unit_blocks
 from training.models.magnet.masked import Masking
-from training.models.magnet.node_features import item_features
 from training.models.magnet.scored import Evidence, MagnetScorer, Mixture
 
 F32 = NDArray[np.float32]
@@ -241,13 +240,7 @@ def as_if_new(evidence: Evidence, content: Content, settings: FormSettings, new:
     degree = np.where(new, 0, evidence.degree).astype(np.float32)
     keep = sparse.diags_array((~new).astype(np.float32))
     shares = {column: sparse.csr_array(share @ keep) for column, share in evidence.item_item_shares.items()}
-    return replace(
-        evidence,
-        base=base,
-        degree=degree,
-        item_item_shares=shares,
-        item_features=item_features(base.parts, degree),
-    )
+    return replace(evidence, base=base, degree=degree, item_item_shares=shares)
 
 
 def _ranks(

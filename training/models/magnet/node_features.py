@@ -6,13 +6,13 @@ many users at once; the item's exist for new items too (degree 0).
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 F32 = NDArray[np.float32]
+OF_DEGREE = 2
+"""How many of an item's features tell its degree; they come first."""
 
 
 def user_features(interactions: sparse.csr_array, parts: F32, present: NDArray[np.bool_]) -> F32:
@@ -30,17 +30,15 @@ def user_features(interactions: sparse.csr_array, parts: F32, present: NDArray[n
     return np.stack([np.log1p(length), *coherence, *share], axis=1).astype(np.float32)
 
 
-def item_features(parts: F32, degree: NDArray[np.integer] | F32) -> F32:
-    """(I, G): log degree, its square, each part's length, and the cosine between every two parts.
+def item_features(degree: NDArray[np.integer] | F32, present: NDArray[np.bool_]) -> F32:
+    """(I, 1 + M): log degree, its square, and which content modalities the item has.
 
-    The cosines say where an item's modalities disagree. Masks are not among them: what a missing modality takes away
-    shows in the lengths and in the pair's cues, and a gate that jumped with a mask would move the score by what no
-    amount shows (training/LOG.md). Nor is a flag of items without interactions: none of them is ever a positive that
-    the router is fitted on, so what it did to their gates would be chance.
+    The router reads what tells the degree. What an item says, or lacks, reaches it through the pair's cues alone: gates
+    that also read the lengths of the item's parts and the angles between them moved whenever a modality was masked,
+    which no amount can show, and ranked no better (training/LOG.md). The masks are there for the control `reads =
+    "item"`. Nor is there a flag of items without interactions: none of them is ever a positive that the router is
+    fitted on, so what it did to their gates would be chance.
     """
     log_degree = np.log1p(np.asarray(degree, dtype=np.float64))
-    norms = np.linalg.norm(parts, axis=2)
-    units = parts / np.maximum(norms, 1e-12)[:, :, None]
-    agreement = [np.einsum("id,id->i", units[:, a], units[:, b]) for a, b in combinations(range(parts.shape[1]), 2)]
-    columns = [log_degree, np.square(log_degree) / 10, *norms.T, *agreement]
+    columns = [log_degree, np.square(log_degree) / 10, *present.T[1:]]
     return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=1)

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from training.models.magnet.node_features import OF_DEGREE
+
 LEAST_SPREAD = 0.2
 """What hardly varies is not blown up: where nearly every item has a picture, one without would be an extreme input."""
 LEAN = 1.0
@@ -52,7 +54,10 @@ class RoutingStatistics:
 
 
 class NodeFunction(nn.Module):
-    """A small function of a node's standardised features: one tanh layer, output near zero at the start."""
+    """A small function of a node's standardised features: one tanh layer, output near zero at the start.
+
+    Of features beyond those it was made for, if there are any, it reads the first F.
+    """
 
     mean: Tensor  # (F,)
     scale: Tensor  # (F,)
@@ -85,7 +90,11 @@ class NodeFunction(nn.Module):
 
     def forward(self, features: Float[Tensor, "N F"]) -> Float[Tensor, "N E"]:
         """Logits of each node; weight decay draws them to the prior."""
-        return torch.tanh(((features - self.mean) / self.scale) @ self.w1 + self.b1) @ self.w2 + self.b2 + self.prior
+        standardised = (self._read(features) - self.mean) / self.scale
+        return torch.tanh(standardised @ self.w1 + self.b1) @ self.w2 + self.b2 + self.prior
+
+    def _read(self, features: Float[Tensor, "N _"]) -> Float[Tensor, "N F"]:
+        return features[:, : len(self.mean)]
 
 
 class PairRouter(nn.Module):
@@ -106,7 +115,8 @@ class PairRouter(nn.Module):
         super().__init__()
         self.top_k = min(top_k, len(prior))
         self.user = NodeFunction(user_features, hidden, torch.zeros_like(prior), generator)
-        self.item = NodeFunction(item_features, hidden, prior, generator)
+        known = item_features if reads == "item" else item_features[:, :OF_DEGREE]
+        self.item = NodeFunction(known, hidden, prior, generator)
         self.pair_weights = nn.Parameter(torch.zeros(len(prior), n_modalities), requires_grad=reads == "pair")
         if reads in {"user", "nothing"}:
             self.item.ignore()

@@ -46,7 +46,6 @@ class Evidence:
     moments: PartMoments
     routed: bool  # whether experts read the item-item evidence with their streams
     user_features: F32  # (U, 1 + 2M)
-    item_features: F32  # (I, G)
     exposure: float = 0.0  # x: how much item-item evidence items without interactions stand with
 
     @property
@@ -54,6 +53,11 @@ class Evidence:
         """(I,) items without interactions."""
         none: NDArray[np.bool_] = self.degree == 0
         return none
+
+    @cached_property
+    def item_features(self) -> F32:
+        """(I, 1 + M): what the router can know of items."""
+        return item_features(self.degree, self.present)
 
     def entry(self, user_rows: NDArray[np.int64], item_item: F32) -> F32:
         """(n, M): of the term (n, M, I) of these users, what takes an item into each one's list."""
@@ -114,7 +118,6 @@ def gather_evidence(
         maps=residual_maps(base.parts, degree > 0),
         moments=part_moments(base.parts),
         user_features=user_features(interactions, base.parts, present),
-        item_features=item_features(base.parts, degree),
     )
 
 

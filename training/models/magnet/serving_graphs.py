@@ -13,7 +13,6 @@ neighbour_history (B, k, D), neighbour_weights (B, k) summing to 1 (or 0 without
 from __future__ import annotations
 
 import math
-from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +94,7 @@ class ItemEncoder(nn.Module):
             * self.members**0.5
         )
         parts = parts * (self.length / blocks.repeat_interleave(total.shape[1] // self.members, dim=1))[:, None]
-        logits: Tensor = self.router(_new_features(parts))
+        logits: Tensor = self.router(_new_features(present, history))
         return parts, history, self.experts.item_residuals(parts), logits
 
 
@@ -106,14 +105,10 @@ def unit_blocks(vectors: Tensor, members: int) -> Tensor:
     return (blocks / norms / math.sqrt(members)).reshape(vectors.shape)
 
 
-def _new_features(parts: Tensor) -> Tensor:
+def _new_features(present: Tensor, like: Tensor) -> Tensor:
     """`node_features.item_features` at degree 0."""
-    norms = parts.norm(dim=2)
-    units = parts / norms.clamp_min(EPSILON)[:, :, None]
-    pairs = list(combinations(range(parts.shape[1]), 2))
-    agreement = [(units[:, a] * units[:, b]).sum(dim=1, keepdim=True) for a, b in pairs]
-    zero = torch.zeros_like(norms[:, :1])
-    return torch.cat([zero, zero, norms, *agreement], dim=1)
+    zeros = torch.zeros_like(like[:, :1])
+    return torch.cat([zeros, zeros, present[:, 1:].to(like.dtype)], dim=1)
 
 
 def to_onnx(

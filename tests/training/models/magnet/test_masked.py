@@ -46,6 +46,7 @@ def test_what_is_masked_moves_and_the_fitted_model_stays(fit: Fit, rebuild: bool
     after = fit.refitted.masked(np.array([item]), "visual", rebuild=rebuild)
     assert after["item_present"][item].tolist() == [True, False, True]
     assert np.abs(after["item_parts"][item, 1] - before["item_parts"][item, 1]).max() > 0.01
+    np.testing.assert_array_equal(after["item_logits"], before["item_logits"])  # gates move by the pair's cues alone
     again = fit.refitted.masked(NOTHING, "visual", rebuild=rebuild)
     for name in before:
         np.testing.assert_array_equal(again[name], before[name], err_msg=name)

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from training.models.magnet.node_features import OF_DEGREE
 from training.models.magnet.roles import structured_experts
 from training.models.magnet.router import PairRouter, Routing, statistics
 
@@ -93,6 +94,22 @@ def test_controls_ignore_what_they_do_not_read(reads: str, users: bool, pairs: b
     assert (float((gates - gates[:1]).abs().max()) > 1e-3) == users
     assert (float((gates - gates[:, :1]).abs().max()) > 1e-3) == pairs
     assert float((gates - 1 / E).abs().max()) > 1e-3  # a learned constant is left
+
+
+@pytest.mark.parametrize(("reads", "seen"), [("pair", False), ("item", True)])
+def test_which_modalities_an_item_has_is_the_controls_business(reads: str, seen: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    users, items = torch.randn(10, 5, generator=generator), torch.randn(C, OF_DEGREE + M - 1, generator=generator)
+    router = PairRouter(
+        users, items, torch.zeros(E), n_modalities=M, hidden=4, reads=reads, top_k=E, generator=generator
+    )
+    router.item.w2.data.normal_(generator=generator)
+    masked, rarer = items.clone(), items.clone()
+    masked[:, -1] -= 1
+    rarer[:, 0] -= 1
+    before = router.item(items)
+    assert bool((router.item(masked) != before).any()) == seen
+    assert bool((router.item(rarer) != before).any())
 
 
 def test_statistics_golden() -> None:
