@@ -24,6 +24,7 @@ def collect(
     label: str | None = None,
     place: int | None = None,
     facts: Mapping[str, float] | None = None,
+    remark: str = "",
 ) -> tuple[Row, Groups]:
     """The row of an evaluated run, and its users' test metrics.
 
@@ -33,6 +34,7 @@ def collect(
         label: what they call it; the model's name where omitted.
         place: its position there.
         facts: figures measured elsewhere.
+        remark: what a reader has to know before comparing it.
 
     Raises:
         ResultsError: the run was made before figures of this kind were kept.
@@ -72,6 +74,7 @@ def collect(
             served=rounded(metrics.get("served") or {}),
             explanation=metrics.get("explanation") or {},
             facts=dict(facts or {}),
+            remark=remark,
         )
     except KeyError as error:
         raise ResultsError(

@@ -48,6 +48,7 @@ def write_page(rows: Path) -> str:
             if table := entries(here, name):
                 parts.append(f"### {spec.title}: {row.dataset}, {row.protocol}\n\n{spec.text}\n")
                 parts.append(_table(spec, table, machines, rows))
+                parts += _remarks(table)
                 parts += _differences(spec, table, comparisons)
         comparisons.save()
     return "\n".join(parts)
@@ -78,6 +79,11 @@ def _table(spec: TableSpec, table: Sequence[Entry], machines: Mapping[str, str],
             ]
         )
     return _markdown(lines)
+
+
+def _remarks(table: Sequence[Entry]) -> list[str]:
+    remarks = dict.fromkeys((entry.label, row.remark) for entry in table for row in entry.rows if row.remark)
+    return ["\n".join(f"- {label}: {remark}" for label, remark in remarks) + "\n"] if remarks else []
 
 
 def _again(row: Row) -> str:

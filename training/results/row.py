@@ -87,6 +87,8 @@ class Row(BaseModel):
     """What was measured about explanations."""
     facts: dict[str, float] = {}
     """Figures measured elsewhere, latency for example."""
+    remark: str = ""
+    """What a reader has to know before comparing it, printed below its tables; a run in its place has its own."""
 
     @property
     def folder(self) -> str:

@@ -179,6 +179,16 @@ def test_a_row_may_stand_in_several_tables_and_is_replaced_by_a_later_run(work: 
     assert "### Ladder: tiny, random" in page
 
 
+def test_a_remark_stands_below_the_table_until_another_run_takes_the_rows_place(work: Path, rows: Path) -> None:
+    add = ("results", "add", work / "ease", "--table", "main", "--rows", rows)
+    assert "- ease: " not in write_page(rows)
+    magnet_train(*add, "--remark", "before the split was mended.")
+    below = write_page(rows).split("| `magnet-train run")[-1]
+    assert "- ease: before the split was mended.\n" in below
+    magnet_train(*add)
+    assert "- ease: " not in write_page(rows)
+
+
 def test_known_comparisons_are_not_made_again_and_stale_ones_are_forgotten(work: Path, rows: Path) -> None:
     page = page_of(rows)
     kept = rows / "tiny-random" / FILE
