@@ -73,6 +73,18 @@ def test_vbpr_is_equation_4(material: Material) -> None:
     np.testing.assert_allclose(tables.users @ tables.parts["visual"].T, visual, atol=1e-5)
 
 
+def test_vbpr_regularises_what_content_brings(material: Material) -> None:
+    network, batch = oracle.fresh(VbprRecipe(), material, EmbeddingConfig(**SMALL)), oracle.triples()
+    with torch.no_grad():
+        network.item_bias.normal_()
+    users = [oracle.dense(network.users), oracle.dense(network.tastes)]
+    embedded, bias = oracle.dense(network.features) @ oracle.dense(network.projection), oracle.dense(network.item_bias)
+    items = [oracle.dense(network.items), embedded, bias[:, None]]
+    touched = half_squares(*(table[batch.users] for table in users))
+    touched += half_squares(*(table[rows] for table in items for rows in (batch.positives, batch.negatives)))
+    assert oracle.values(network.losses(batch, 0.0))["reg"] == pytest.approx(0.3 * touched / 3, rel=1e-5)
+
+
 def test_two_steps_of_training_are_adams(material: Material) -> None:
     """Two, because one would hide gradients that are not cleared."""
     config = EmbeddingConfig(embedding_size=3, reg=0.0, batch_size=10_000, learning_rate=0.05)
