@@ -33,7 +33,7 @@ def results() -> None:
 @click.option("--label", default=None, help="What the tables call the row.  [default: the model's name]")
 @click.option("--place", type=int, default=None, help="Position in its tables.  [default: after these, best first]")
 @click.option("--fact", "facts", multiple=True, metavar="NAME=NUMBER", help="Measured elsewhere: latency_ms=3.")
-@click.option("--remark", default="", help="What a reader has to know before comparing it.")
+@click.option("--remark", default=None, help="What a reader has to know before comparing it.")
 @ROWS
 def add(
     runs: tuple[Path, ...],
@@ -41,13 +41,13 @@ def add(
     label: str | None,
     place: int | None,
     facts: tuple[str, ...],
-    remark: str,
+    remark: str | None,
     rows: Path,
 ) -> None:
     """Take finished runs into the tables: one row per seed, in place of an earlier run of the same label and seed."""
     measured = dict(map(_fact, facts))
     for directory in runs:
-        row, groups = collect(directory, tables=tables, label=label, place=place, facts=measured, remark=remark)
+        row, groups = collect(directory, tables=tables, label=label, place=place, facts=measured, remark=remark or "")
         click.echo(str(save_row(rows, row, groups)))
 
 
