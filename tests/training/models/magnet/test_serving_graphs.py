@@ -5,20 +5,24 @@ Axes: `B` batch, `n` history length, `k` neighbours, `E` experts, `I` items, `M`
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from model_store.draft import SnapshotDraft
 from model_store.encoders.session import open_session
 from model_store.scoring import Scorer, scorer_for
 from tests.support.drafts import draft_of
-from tests.support.tiny_magnet import Fit
+from tests.support.tiny_dataset import tiny_dataset
+from tests.support.tiny_magnet import Fit, fit_magnet
 from training.graph.content import centred_unit_rows
 from training.models.magnet.material import content_graphs
+from training.models.magnet.node_features import item_features
 
 CASES = [(3, 2)]
 
@@ -37,7 +41,11 @@ class Served:
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]} modalities, {case[1]} members")
 def served(request: pytest.FixtureRequest, fit_of: Callable[[int, int], Fit]) -> Served:
-    fit = fit_of(*request.param)
+    return served_of(fit_of(*request.param))
+
+
+def served_of(fit: Fit) -> Served:
+    """The fit as the service runs it."""
     draft, files = draft_of(fit.refitted, fit.dataset, fit.interactions, history_cap=fit.config.history_cap)
     user, item = (open_session(files[name]) for name in ("user_encoder.onnx", "item_encoder.onnx"))
     return Served(fit, draft, scorer_for(draft), files, user, item)
@@ -96,6 +104,19 @@ def as_new(served: Served, items: NDArray[np.int64], *, padding: int = 0) -> dic
         "neighbour_history": draft.array("item_history")[rows],
         "neighbour_weights": weights.astype(np.float32),
     }
+
+
+def test_gates_that_read_which_modalities_an_item_has_read_it_of_new_ones(tmp_path: Path) -> None:
+    served = served_of(fit_magnet(tiny_dataset(["visual", "textual"], seed=3), tmp_path, router={"reads": "item"}))
+    cold = np.flatnonzero(served.draft.array("item_degree") == 0)
+    inputs, expected = as_new(served, cold), served.draft.array("item_logits")[cold]
+    np.testing.assert_allclose(served.item_encoder.run(["logits"], inputs)[0], expected, atol=1e-3)
+    inputs["present"][:, 1] = False
+    lacking = served.item_encoder.run(["logits"], inputs)[0]
+    features = torch.from_numpy(item_features(np.zeros(len(cold), np.float32), inputs["present"]))
+    with torch.no_grad():
+        np.testing.assert_allclose(lacking, served.fit.refitted.mixture.router.item(features), atol=1e-4)
+    assert np.abs(lacking - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("padding", [0, 3])
