@@ -1,7 +1,7 @@
 """Generated snapshots of any size for benchmarks: streamed to disk block by block, random in content, real in shape.
 
 Axes: `U` users, `I` items, `M` modalities, `D` width, `E` experts, `W` residual width. What follows trained snapshots
-(Amazon Baby, vectors 128 wide): widths, histories (5 items at least, 8.3 on average), item-item rows, nine experts of
+(Amazon Baby, default settings): widths, histories (5 items at least, 8.3 on average), item-item rows, nine experts of
 which three count, and vectors that gather around directions, for an index over unclustered noise says nothing about one
 over items.
 """
@@ -20,11 +20,12 @@ from model_store import Candidates, ItemColumns, ManifestDraft, Modality, Snapsh
 from model_store.half import widened
 from model_store.snapshot import CANDIDATE_INDEX_FILE
 from training.export.candidate_index import FLAT_UP_TO, INDEX_RECALL, build_candidate_index
+from training.models.magnet.config import BaseConfig
 
 MODALITIES = ("behaviour", "visual", "textual")
 ROLES = ("dominant", "balanced", "complementary")
 EXPERTS = tuple(f"{role}-{name}" for role in ROLES for name in MODALITIES)
-WIDTH, RESIDUAL, HIDDEN, TOP_K = 128, 16, 16, 3
+WIDTH, RESIDUAL, HIDDEN, TOP_K = BaseConfig().embedding_size, 16, 16, 3
 BLOCK = 50_000
 MEAN_EXTRA_HISTORY = 3.3
 SHORTEST_HISTORY = 5

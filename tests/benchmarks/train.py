@@ -36,6 +36,7 @@ from training.models.embedding.material import Material
 from training.models.embedding.phase import TriplesPhase
 from training.models.embedding.recipe import EmbeddingRecipe, seeded
 from training.models.light_gcn import LightGcnConfig, LightGcnRecipe
+from training.models.magnet.config import BaseConfig
 from training.models.magnet.scored import MagnetScorer
 
 GROWTH = ((12_000, 7_000), (120_000, 40_000), (600_000, 120_000), (2_400_000, 400_000))
@@ -43,7 +44,7 @@ PER_USER = 8.3
 STEPS, LEAST_STEPS = 20, 4
 AT_ONCE = 20_000_000
 """Interactions that all measured steps together pass over, but for the least number of steps."""
-BABY_USERS, BABY_ITEMS = 19_000, 7_000
+BABY_USERS, BABY_ITEMS, BABY_FEATURES = 19_000, 7_000, 128
 WIDTH = 64
 ITEM_ITEM_ROW = 200
 EVALUATIONS = 3
@@ -176,13 +177,13 @@ def _inner_products() -> list[str]:
 
 def _routed() -> list[str]:
     """MAGNET as trained for a moment, with item-item rows as long as trained ones."""
-    dataset = generated(BABY_USERS, BABY_ITEMS, width=128)
+    dataset = generated(BABY_USERS, BABY_ITEMS, width=BABY_FEATURES)
     with tempfile.TemporaryDirectory() as folder:
         fit = fit_magnet(
             dataset,
             Path(folder),
             base={
-                "embedding_size": 128,
+                "embedding_size": BaseConfig().embedding_size,
                 "max_steps": 1,
                 "evaluate_every": 1,
                 "batch_size": 20_000,
