@@ -52,6 +52,9 @@ from training.models.propagation import Propagation
 class EgraConfig(ContentConfig):
     """EGRA's settings."""
 
+    train_features: bool = False
+    """Let the features themselves be trained on from their values: as a part of the item's vector they are then free
+    vectors of their own, and overfit (training/LOG.md)."""
     layers: int = Field(default=2, ge=0)
     """Hops on the joined graph."""
     neighbours: int = Field(default=10, ge=1)

@@ -57,6 +57,13 @@ def test_edges_join_nearest_items_in_either_direction() -> None:
     np.testing.assert_array_equal(item_graph_of(vectors, 2).toarray(), expected)
 
 
+def test_features_are_not_fitted_to_choices(material: Material) -> None:
+    network = oracle.fresh(EgraRecipe(), material, CONFIG)
+    sum(network.losses(oracle.triples(), 5.0).values()).backward()
+    assert all(table.grad is None for table in network.features)
+    assert all(projection.weight.grad.abs().sum() > 0 for projection in network.projections)
+
+
 def test_views_and_losses(material: Material) -> None:
     network, batch = oracle.fresh(EgraRecipe(), material, CONFIG), oracle.triples()
     train, n = material.split.train, material.dataset.n_users

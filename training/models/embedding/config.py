@@ -38,4 +38,5 @@ class ContentConfig(EmbeddingConfig):
     """The same, for models that read content features."""
 
     train_features: bool = True
-    """Let the features themselves be trained on from their values, as the public code of these models does."""
+    """Let the features themselves be trained on from their values, as the public code of FREEDOM, MGCN and SMORE
+    does."""
