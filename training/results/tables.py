@@ -62,6 +62,18 @@ def at(*path: str) -> Value:
     return value
 
 
+def experts_served(row: Row) -> float | None:
+    """How many experts their mean weights among served items amount to: the exponential of the weights' entropy."""
+    served: Any = row.served
+    roles = {term["name"]: term["role"] for term in served.get("terms", ())}
+    weights = served.get("routing", {}).get("mean_weight", {})
+    routed = np.array([weight for name, weight in weights.items() if roles[name] != "base" and weight > 0])
+    if not len(routed):
+        return None
+    shares = routed / routed.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
 def in_stratum(group: str) -> tuple[Column, Column]:
     """Recall and NDCG of a stratum."""
     return (
@@ -159,7 +171,8 @@ TABLES: dict[str, TableSpec] = {
         "Explanations",
         "Rank correlation (Spearman) of the amount attributed to a modality with the drop of the score when the model "
         "runs again without it, over served pairs; and, where a catalogue has planted drivers, how often amounts name "
-        "them (balanced accuracy).",
+        "them (balanced accuracy). Experts served: how many their mean weights among served items amount to; a "
+        "pair keeps as many as there are modalities.",
         (
             Column("whole", at(*FROZEN, "whole"), 3),
             Column("routed", at(*FROZEN, "routed"), 3),
@@ -172,6 +185,7 @@ TABLES: dict[str, TableSpec] = {
             Column("recovery, gates alone", at("explanation", "recovery", "gates_alone"), 3),
             Column("recovery, random", at("explanation", "recovery", "random_weights"), 3),
             Column("oracle", at("explanation", "recovery", "bayes_oracle"), 3),
+            Column("experts served", experts_served, 1),
         ),
         (),
     ),

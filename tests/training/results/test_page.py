@@ -21,7 +21,7 @@ from training.results.page import write_page
 from training.results.rerun import rerun
 from training.results.row import ResultsError, read_groups, read_row, read_rows, save_row
 from training.results.significance import FILE
-from training.results.tables import TABLES
+from training.results.tables import TABLES, experts_served
 
 ROOT = Path(__file__).parents[3]
 RUNS = {"magnet": ("itemknn", 0), "magnet-1": ("itemknn", 1), "ease": ("ease", 0), "ease-1": ("ease", 1)}
@@ -280,3 +280,15 @@ def test_a_setting_that_came_later_has_its_default_in_earlier_rows(rows: Path) -
     assert usual != settings
     path.write_text(row.model_copy(update={"config": row.config | {"settings": usual}}).model_dump_json())
     assert len(read_rows(rows)) == 4
+
+
+def test_experts_served_are_those_that_the_weights_amount_to(rows: Path) -> None:
+    """Two that share alike and one that is never kept are two; base terms, which always count, are no experts."""
+    _, row = next(iter(read_rows(rows)))
+    terms = [{"name": name, "role": role} for name, role in (("a", "dominant"), ("b", "balanced"), ("c", "dominant"))]
+    terms.append({"name": "popular", "role": "base"})
+    weights = {"a": 0.4, "b": 0.4, "c": 0.0, "popular": 1.0}
+    served = row.model_copy(update={"served": {"terms": terms, "routing": {"mean_weight": weights}}})
+    assert experts_served(served) == pytest.approx(2.0)
+    assert experts_served(row.model_copy(update={"served": {}})) is None
+    assert experts_served(row.model_copy(update={"served": {"terms": terms[3:], "routing": {}}})) is None
