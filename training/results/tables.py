@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import entropy
 
 from training.evaluation.per_user import OVERALL
 from training.evaluation.protocol import AMONG_COLD
@@ -67,11 +68,8 @@ def experts_served(row: Row) -> float | None:
     served: Any = row.served
     roles = {term["name"]: term["role"] for term in served.get("terms", ())}
     weights = served.get("routing", {}).get("mean_weight", {})
-    routed = np.array([weight for name, weight in weights.items() if roles[name] != "base" and weight > 0])
-    if not len(routed):
-        return None
-    shares = routed / routed.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    routed = [weight for name, weight in weights.items() if roles[name] != "base"]
+    return float(np.exp(entropy(routed))) if routed else None
 
 
 def in_stratum(group: str) -> tuple[Column, Column]:
