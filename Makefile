@@ -54,7 +54,7 @@ audit: $(INSTALLED) ## ask for known weaknesses of what is installed; says so wh
 test: check secrets audit test-needs ## everything CI checks: `make check` and all tests but the slow ones
 	$(BIN)/pytest -m "not slow"
 
-test-full: check test-needs ## `make test` with the slow tests
+test-full: check secrets audit test-needs ## `make test` with the slow tests
 	$(BIN)/pytest
 
 reliability: $(INSTALLED) test-needs ## every fault, hostile input and promise, written to tests/RELIABILITY.md

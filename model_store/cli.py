@@ -130,6 +130,7 @@ def rollback(store: Path) -> None:
     "--keep",
     type=click.IntRange(min=0),
     default=3,
+    show_default=True,
     help="How many snapshots to keep besides the current one, the most recently used first.",
 )
 @_in_store

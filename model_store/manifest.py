@@ -133,7 +133,7 @@ class ManifestDraft(_Part):
     dataset: str = Field(min_length=1)
     """Name of the dataset it was trained on."""
     scoring: Scoring
-    """Which scorer reads this snapshot (`model_store/scoring.py`)."""
+    """Which scorer reads this snapshot (`model_store/scoring/`)."""
     embedding_size: int = Field(ge=0)
     """Width D of item and user vectors; 0 where there are none."""
     modalities: tuple[Modality, ...] = Field(min_length=1)

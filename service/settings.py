@@ -1,4 +1,4 @@
-"""Every setting of the service, in one place; nothing else reads the environment."""
+"""Every setting of the service, in one place; no other module of it takes settings from the environment."""
 
 from __future__ import annotations
 

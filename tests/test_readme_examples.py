@@ -54,10 +54,10 @@ def test_files_of_mmrec() -> None:
     files, arguments = blocks("From MMRec")
     folder = Path(arguments[arguments.index("--data") + 1])
     folder.mkdir()
-    values = {"rating": 5, "timestamp": 1_790_000_000}
     lines = ["\t".join(files["baby.inter"])]
     for number, (user, item) in enumerate(choices()):
-        row = values | {"userID": user, "itemID": item, "x_label": {4: 1, 5: 2}.get(number % 6, 0)}
+        told = {"rating": number % 5 + 1, "timestamp": 1_790_000_000}
+        row = told | {"userID": user, "itemID": item, "x_label": {4: 1, 5: 2}.get(number % 6, 0)}
         lines.append("\t".join(str(row[column]) for column in files["baby.inter"]))
     (folder / "baby.inter").write_text("\n".join(lines) + "\n")
     rng = np.random.default_rng(0)

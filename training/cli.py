@@ -108,7 +108,10 @@ main.add_command(results)
     "--split", default=None, help="given, random, leave-last, global-time, cold-items, auto.  [default: auto]"
 )
 @click.option(
-    "--min-rating", type=float, default=None, help="Ratings from here on are positives.  [default: 70 % of the highest]"
+    "--min-rating",
+    type=float,
+    default=None,
+    help="Ratings from here on are positives.  [default: 70 % of the highest; with x_label all]",
 )
 @click.option(
     "--features",

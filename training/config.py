@@ -32,7 +32,8 @@ class RunConfig(BaseModel):
     split: SplitMethod = "auto"
     """given, random, leave-last, global-time, cold-items, or auto: given where there are labels, else random."""
     min_rating: float | None = None
-    """Ratings from here on are positives; omitted: 70 % of the highest rating, where there are ratings at all."""
+    """Ratings from here on are positives; omitted: 70 % of the highest rating, where there are ratings and no
+    given split."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of everything random in training."""
     text: str = "default"

@@ -107,6 +107,8 @@ def _of_the_run(given: dict[str, Any], data: Path | None, found: Imported) -> No
         ):
             found.config["min_rating"] = low
             del given[key]
+    if isinstance(args, Mapping) and "min_rating" not in found.config:
+        found.notes.append("ratings: those below 70 % of the highest do not count; with min_rating = 0 they do")
 
 
 def _split(args: Mapping[str, Any], found: Imported) -> None:

@@ -42,7 +42,8 @@ from training.report.environment import environment
 from training.report.write import snapshot_files, write_report
 
 POSITIVE_SHARE = 0.7
-"""Without `min_rating`, ratings from this share of the highest one count as positive: 3.5 of 5, 7 of 10."""
+"""Without `min_rating` and without a given split, ratings from this share of the highest one count as positive: 3.5 of
+5, 7 of 10. A given split was drawn over what should count, so there every line does."""
 
 SERVED = {"candidates", "routing", "routed_variance_share", "terms", "modalities"}
 """What `metrics.json` keeps of the manifest, so that a run's report needs no store."""
@@ -104,8 +105,9 @@ def read(config: RunConfig) -> Dataset:
     """The dataset, with ratings turned into positives and the events joined."""
     threshold = config.min_rating
     if threshold is None:
-        ratings = read_interactions(find_interactions(config.data)).interactions.rating
-        threshold = None if ratings is None else POSITIVE_SHARE * float(ratings.max())
+        found = read_interactions(find_interactions(config.data)).interactions
+        if found.rating is not None and found.given_split is None:
+            threshold = POSITIVE_SHARE * float(found.rating.max())
     dataset = load_dataset(config.data, min_rating=threshold, features_directory=config.features)
     return with_events(dataset, config.events) if config.events else dataset
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_store.manifest import Role
+
 Strategy = Literal["personalised", "folded-in", "session", "popular"]
-Role = Literal["base", "dominant", "balanced", "complementary", "modality"]
 
 
 class Document(BaseModel):

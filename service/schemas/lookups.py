@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from service.schemas.answers import Document, Role
+from model_store.manifest import Role
+from service.schemas.answers import Document
 
 
 class Expert(Document):

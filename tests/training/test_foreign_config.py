@@ -128,10 +128,15 @@ def test_recboles_file_gives_a_run(tmp_path: Path) -> None:
     ],
 )
 def test_recboles_splits(tmp_path: Path, args: str, split: str | None, note: str | None) -> None:
-    found = imported(tmp_path, f"eval_args: {args}", model="BPR")
+    found = imported(tmp_path, f"eval_args: {args}\nthreshold: {{rating: 3}}", model="BPR")
     assert found.config.get("split") == split
     assert len(found.notes) == (note is not None)
     assert all(note in one for one in found.notes if note)
+
+
+def test_recbole_counts_every_rating_where_it_says_nothing(tmp_path: Path) -> None:
+    found = imported(tmp_path, "eval_args: {split: {LS: valid_and_test}, order: TO}", model="BPR")
+    assert [note.split(":")[0] for note in found.notes] == ["ratings"]
 
 
 def test_a_setting_the_model_lacks_and_values_that_mean_something_else_are_named(tmp_path: Path) -> None:

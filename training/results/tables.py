@@ -97,7 +97,8 @@ FROZEN, REBUILT = ("explanation", "perturbation", "graph_frozen"), ("explanation
 TABLES: dict[str, TableSpec] = {
     "main": TableSpec(
         "Ranking",
-        "All models under one protocol, hyper-parameters and epoch chosen on validation.",
+        "All models under one protocol, each with its defaults where its line sets nothing; validation chooses the "
+        "epoch, and what a fit searches by itself.",
         (
             *RANKING,
             Column("Recall@10", at("test", "recall@10")),

@@ -22,9 +22,11 @@ from tests.support.strategies_data import (
     rows,
     write_parquet,
 )
+from training.config import RunConfig
 from training.data.dataset import Dataset, load_dataset
 from training.data.delimited import BLOCK_BYTES
 from training.errors import DatasetError
+from training.pipeline import read
 
 RECBOLE_HEADER = ("user_id:token", "item_id:token", "rating:float", "timestamp:float", "x_label:float")
 
@@ -105,6 +107,24 @@ def test_parquet_takes_integer_ids_and_dates() -> None:
     assert dataset.items.item_ids == [str(2**60), "3"]
     assert dataset.interactions.timestamp is not None
     assert dataset.interactions.timestamp.tolist() == [86_400, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("label", "min_rating", "kept"),
+    [
+        ("", None, [4.0, 5.0]),
+        ("\tx_label", None, [1.0, 3.0, 4.0, 5.0]),
+        ("", 0.0, [1.0, 3.0, 4.0, 5.0]),
+        ("\tx_label", 5.0, [5.0]),
+    ],
+)
+def test_which_ratings_count(label: str, min_rating: float | None, kept: list[float], tmp_path: Path) -> None:
+    """A given split, as MMRec's, was drawn over what counts; elsewhere low ratings are no choices unless asked for."""
+    lines = [f"u\t{item}\t{rating}" + label.replace("x_label", "0") for item, rating in enumerate((1, 3, 4, 5))]
+    (tmp_path / "a.inter").write_text("\n".join([f"userID\titemID\trating{label}", *lines]) + "\n")
+    found = read(RunConfig(data=tmp_path, min_rating=min_rating)).interactions.rating
+    assert found is not None
+    assert found.tolist() == kept
 
 
 def test_a_cell_larger_than_a_block_is_read() -> None:
