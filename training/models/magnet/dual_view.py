@@ -27,6 +27,9 @@ from training.models.magnet.both_views import both_views
 from training.models.magnet.config import BaseConfig, GraphConfig
 from training.models.propagation import Propagation, RowsOfProduct
 
+ALIGNED_ITEMS = 1024
+"""Items of a batch, at most, whose two views are compared: the comparison is of each with all."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -251,10 +254,18 @@ class DualViewBase(nn.Module):
         rest = torch.logsumexp((users @ others.T).masked_fill_(own_negatives, -1e9), dim=1)
         parts = {"softmax": nn.functional.softplus(rest - positive).mean()}
         if self.config.view_alignment and self.graphs.rho:
-            rows = torch.unique(item_rows)[:1024]
+            rows = compared_items(item_rows)
             first = nn.functional.normalize(views.original[rows, self.width :], dim=1)
             second = nn.functional.normalize(views.augmented[rows, self.width :], dim=1)
             logits = first @ second.T / self.config.temperature
             target = torch.arange(len(rows), device=rows.device)
             parts["alignment"] = self.config.view_alignment * nn.functional.cross_entropy(logits, target)
         return parts
+
+
+def compared_items(item_rows: Int[Tensor, " B"]) -> Int[Tensor, " C"]:
+    """The distinct rows, ALIGNED_ITEMS of them drawn at random where there are more."""
+    rows = torch.unique(item_rows)
+    if len(rows) <= ALIGNED_ITEMS:
+        return rows
+    return rows[torch.randperm(len(rows))[:ALIGNED_ITEMS].to(rows.device)]

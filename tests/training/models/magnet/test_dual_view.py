@@ -17,7 +17,7 @@ from training.data.splits import split_dataset
 from training.graph.content import centred_unit_rows, content_knn
 from training.graph.pseudo_edges import pseudo_edges
 from training.models.magnet.config import BaseConfig, GraphConfig
-from training.models.magnet.dual_view import DualViewBase, Graphs
+from training.models.magnet.dual_view import ALIGNED_ITEMS, DualViewBase, Graphs, compared_items
 
 D = 4
 F64 = NDArray[np.float64]
@@ -223,6 +223,18 @@ def test_the_views_are_aligned_by_infonce() -> None:
     logits = first @ second.T / 0.5
     expected = np.mean([np.log(np.exp(row).sum()) - row[place] for place, row in enumerate(logits)])
     assert float(found.detach()) == pytest.approx(0.1 * expected, rel=1e-4)
+
+
+def test_any_item_of_a_large_batch_may_be_compared() -> None:
+    """Not those with the lowest rows alone: 1,024 of 1,500, so each in two draws of three (±5 deviations)."""
+    torch.manual_seed(0)
+    batch = torch.randint(1500, (12_000,))
+    chosen = torch.zeros(1500)
+    for _ in range(100):
+        rows = compared_items(batch)
+        assert len(torch.unique(rows)) == len(rows) == ALIGNED_ITEMS
+        chosen[rows] += 1
+    assert 44 < float(chosen.min()) <= float(chosen.max()) < 93
 
 
 def test_every_parameter_gets_a_finite_gradient() -> None:
