@@ -114,7 +114,7 @@ class Store:
         return before if intact or current is None else [current, *before]
 
     def prune(self, keep: int) -> list[str]:
-        """Remove all but the current snapshot and the `keep` most recently published or promoted others; their ids.
+        """Remove all but the current snapshot and the `keep` others most recently published or current; their ids.
 
         Also removes what dead writers left behind, and pictures that nothing refers to any more unless some snapshot
         cannot be read. Processes that have a removed snapshot open keep reading it.
@@ -123,10 +123,12 @@ class Store:
             raise StoreError(f"keep: expected 0 or more, found {keep}")
         with self._locked():
             current = self.current()
-            promoted = {entry.snapshot: entry.time for entry in read_moves(self.root, current)}
+            current_until: dict[str | None, float] = {}
+            for entry in read_moves(self.root, current):
+                current_until |= {entry.previous: entry.time, entry.snapshot: entry.time}
             with storage_errors(f"pruning {self.root}"):
                 used = {
-                    name: max(self._path(name).stat().st_mtime, promoted.get(name, 0.0))
+                    name: max(self._path(name).stat().st_mtime, current_until.get(name, 0.0))
                     for name in self._ids()
                     if name != current
                 }

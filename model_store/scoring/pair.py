@@ -209,12 +209,12 @@ class PairScorer(Scorer):
         mapped = self._maps @ vector
         direction, covariance = mapped[: self._cuts[0]].reshape(2, *self.part_mean.shape)
         predicted = mapped[self._cuts[0] : self._cuts[1]].reshape(-1, *self.part_mean.shape)
-        spread = float(np.sqrt((direction @ vector).sum() + 1e-12))
+        spread = float(np.sqrt(max((direction @ vector).sum(), 0.0) + 1e-12))  # rounding can make it negative
         experts = np.tanh(mapped[self._cuts[1] :].reshape(len(self.mix), -1))
         return _Reading(
             typical=self.part_mean + np.float32(CANDIDATE_LEVEL / spread) * direction,
             spread=spread,
-            deviation=np.sqrt(covariance @ vector + np.float32(1e-12)),
+            deviation=np.sqrt(np.maximum(covariance @ vector, 0) + np.float32(1e-12)),
             predicted=dict(zip(self._removed, predicted, strict=True)),
             experts=self.expert_scale[:, None] * experts,
         )

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from model_store import Snapshot
+from model_store.draft import SnapshotDraft
+from model_store.manifest import ManifestDraft
 from model_store.scoring import scorer_for
 from model_store.scoring.base import CANDIDATE_LEVEL, ENTRY_RANK, SparseScores
 from model_store.scoring.pair import PairScorer
@@ -276,3 +278,14 @@ def test_what_takes_an_item_into_the_list_is_reckoned_from_the_unseen(seen: list
     best = unseen[np.argsort(-unseen.sum(axis=1))[:ENTRY_RANK]]
     np.testing.assert_allclose(found.sum(), best[-1].sum())
     np.testing.assert_allclose(found / found.sum(), best.mean(axis=0) / best.mean(axis=0).sum())
+
+
+def test_a_variance_that_rounding_made_negative_disturbs_no_score(snapshot: Snapshot) -> None:
+    """A part with one direction, of a feature with one column, has none across it."""
+    rounded = np.stack([-1e-9 * np.eye(8, dtype=np.float32)] * 3)
+    parameters = {name: snapshot.parameter(name) for name in snapshot.parameters}
+    parameters |= {"part_covariance": rounded, "part_with_total": rounded}
+    manifest = ManifestDraft(**{name: getattr(snapshot.manifest, name) for name in ManifestDraft.model_fields})
+    arrays = {name: snapshot.array(name) for name in snapshot.manifest.arrays}
+    scorer = scorer_for(SnapshotDraft(manifest, arrays, parameters))
+    assert np.isfinite(scorer.score_all(scorer.known_user(0))).all()

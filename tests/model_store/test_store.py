@@ -207,6 +207,18 @@ def test_pruning_keeps_the_current_one_and_the_most_recently_used(store: Store, 
         store.prune(keep=-1)
 
 
+def test_pruning_keeps_what_a_rollback_would_go_back_to(store: Store, four: list[str]) -> None:
+    """It was published first, but served until the pointer moved."""
+    for place, snapshot in enumerate(four):
+        os.utime(store.root / "snapshots" / snapshot, (1000 + place, 1000 + place))
+    store.promote(four[0])
+    for snapshot in four[1:]:
+        os.utime(store.root / "snapshots" / snapshot, (time.time(), time.time()))
+    store.promote(four[1])
+    assert sorted(store.prune(keep=1)) == sorted(four[2:])
+    assert store.rollback() == four[0]
+
+
 def test_pruning_does_not_disturb_readers(store: Store, four: list[str]) -> None:
     store.promote(four[0])
     reading = store.open(four[1])

@@ -56,9 +56,9 @@ class Oracle:
         self.cold = draft.array("item_degree") == 0
 
     def known_users(self, rng: np.random.Generator, count: int) -> list[Sample]:
-        """What `count` random users who have a history would be given of what they have not seen."""
+        """What `count` random users who have a history would be given of what they have not seen, if anything."""
         lengths = np.diff(self.draft.array("history_indptr"))
-        known = np.flatnonzero(lengths > 0)
+        known = np.flatnonzero((lengths > 0) & (lengths < self.draft.n_items))
         chosen = known if len(known) <= count else np.sort(rng.choice(known, count, replace=False))
         median = float(np.median(lengths[chosen])) if len(chosen) else 0.0
         samples = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -68,6 +71,24 @@ def test_the_service_finds_of_a_steered_answer_what_is_stated(
         pool = gather(view, state, Filters(history), candidates.depth_for({name: float(factor)}), SHOWN)
         found.append(np.isin(best, pool).mean())
     assert np.mean(found) >= WANTED_STEERED_RECALL
+
+
+def test_users_who_have_taken_everything_are_left_out(tmp_path: Path) -> None:
+    """There is nothing that they could be recommended, so nothing to measure."""
+    small = Store(tmp_path).open(write_tiny_pair_snapshot(tmp_path, n_items=50, n_users=20))
+    draft = draft_like(small)
+    pointer, items = draft.array("history_indptr"), draft.array("history_items")
+    everything = np.arange(50, dtype=items.dtype)
+    arrays = {
+        **draft.arrays,
+        "history_items": np.concatenate([everything, items[pointer[1] :]]),
+        "history_indptr": np.concatenate([pointer[:1], pointer[1:] + 50 - pointer[1]]).astype(pointer.dtype),
+    }
+    without = measured(
+        replace(draft, arrays=arrays), seed=0, categories=[small.item(row).categories for row in range(50)]
+    )
+    assert without.manifest.routing["users_measured"] == np.count_nonzero(np.diff(pointer)[1:])
+    assert all(np.isfinite(value) for value in without.manifest.routing["mean_weight"].values())
 
 
 def test_a_factor_in_between_takes_the_depth_of_the_next_more_extreme_one() -> None:

@@ -90,6 +90,11 @@ class Evidence:
         return replace(self, item_item=term, item_item_shares=shares)
 
 
+def root(variance: Tensor) -> Tensor:
+    """Standard deviations, never 0; rounding may have made a variance negative where a part has but one direction."""
+    return torch.sqrt(variance.clamp_min(0) + 1e-12)
+
+
 def gather_evidence(
     base: FrozenBase,
     interactions: sparse.csr_array,
@@ -195,11 +200,11 @@ class Reader:
 
     def total_spread(self, users: Tensor) -> Tensor:
         """(n,): standard deviation of the parts' total score over the catalogue."""
-        return torch.sqrt(torch.einsum("nd,mde,ne->n", users, self._with_total, users) + 1e-12)
+        return root(torch.einsum("nd,mde,ne->n", users, self._with_total, users))
 
     def spread(self, users: Tensor) -> Tensor:
         """(n, M): standard deviation of each part's score over the catalogue."""
-        return torch.sqrt(torch.einsum("nd,mde,ne->nm", users, self._covariance, users) + 1e-12)
+        return root(torch.einsum("nd,mde,ne->nm", users, self._covariance, users))
 
     def read(self, users: Tensor, item_item: F32, items: Tensor) -> Reading:
         """Pairs of `users` (n, D), whose item-item evidence is `item_item` (n, M, I), with their `items` (n, C)."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
+import torch
 
 from model_store.draft import SnapshotDraft
 from model_store.scoring import Scorer, scorer_for
@@ -142,3 +143,7 @@ def test_only_the_latest_items_of_a_long_history_count(three: Fit, no_serving_gr
     capped = scorer.encode_user(history)
     np.testing.assert_array_equal(capped.history_rows, history[-2:])
     np.testing.assert_allclose(capped.vector, scorer.encode_user(history[-2:]).vector)
+
+
+def test_a_variance_that_rounding_made_negative_has_a_root() -> None:
+    np.testing.assert_allclose(scored_module.root(torch.tensor([-1e-9, 4.0])).numpy(), [1e-6, 2.0], rtol=1e-5)
