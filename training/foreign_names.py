@@ -21,8 +21,8 @@ SETTINGS = {
     "knn_k": "neighbours",
     "shrink": "shrink",
 }
-"""Of every model that has the setting."""
-OF_MODEL = {
+"""Of every model that has the setting, unless its own names say otherwise."""
+OF_MODEL: dict[str, dict[str, str | None]] = {
     "freedom": {
         "n_ui_layers": "layers",
         "n_mm_layers": "content_layers",
@@ -39,6 +39,8 @@ OF_MODEL = {
         "text_knn_k": "neighbours",
     },
     "itemknn": {"k": "neighbours"},
+    # there the sum of norms, here half the sum of their squares: no value of one is a value of the other
+    **{model: {"reg_weight": None} for model in ("bpr", "lightgcn", "vbpr")},
 }
 LISTS = {("itemknn", "neighbours"), ("itemknn", "shrink")}
 """Settings that are lists to choose from on validation."""

@@ -119,7 +119,10 @@ def evaluate(
 
 
 def for_everyone(score_block: ScoreBlock, train: sparse.csr_array) -> ScoreBlock:
-    """The model as it is served: whoever has no training interaction gets the popular items, whatever the model."""
+    """As in serving, whoever has no training interaction gets popular items, whatever the model.
+
+    Popular by how often they were taken in training; the service lets recent interactions count more.
+    """
     unknown = np.diff(train.indptr) == 0
     if not unknown.any():
         return score_block

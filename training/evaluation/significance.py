@@ -62,7 +62,7 @@ def paired_bootstrap(
         sums = np.append(0.0, np.cumsum(unequal[generator.integers(0, max(len(unequal), 1), size=counts.sum())]))
         ends = np.append(0, np.cumsum(counts))
         means[start : start + len(counts)] = (sums[ends[1:]] - sums[ends[:-1]]) / len(difference)
-    as_far = np.count_nonzero(np.abs(means - observed) >= abs(observed))
+    as_far = np.count_nonzero(np.abs(means - observed) >= abs(observed) - ROUNDING)
     low, high = np.quantile(means, [0.025, 0.975])
     return PairedDifference(observed, float(low), float(high), float((as_far + 1) / (resamples + 1)), len(difference))
 

@@ -44,5 +44,5 @@ class Averages:
         return self._values
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """From a checkpoint."""
-        self._values = {name: state[name].clone() for name in self._values}
+        """From a checkpoint, which is read where there is no accelerator."""
+        self._values = {name: state[name].to(value.device, copy=True) for name, value in self._values.items()}

@@ -53,6 +53,21 @@ def test_clear_difference_reaches_the_smallest_p() -> None:
     assert paired_bootstrap(theirs + 1.0, theirs, resamples=499).p_value == pytest.approx(1 / 500)
 
 
+@pytest.mark.parametrize(("users", "better", "worse"), [(30, 10, 3), (25, 5, 0)])
+def test_means_that_tie_with_the_observed_one_are_as_far(users: int, better: int, worse: int) -> None:
+    """Metrics in thirds tie often, and then p has to count all of them: against the exact distribution of the sum."""
+    step = np.array([worse, users - better - worse, better]) / users
+    chances = np.ones(1)
+    for _ in range(users):
+        chances = np.convolve(chances, step)
+    distance = np.abs(np.arange(-users, users + 1) - (better - worse))
+    exact = chances[distance >= better - worse].sum()
+    ours = np.zeros(users)
+    ours[:better], ours[better : better + worse] = 1 / 3, -1 / 3
+    found = [paired_bootstrap(ours, np.zeros(users), resamples=20_000, seed=seed).p_value for seed in range(10)]
+    assert np.mean(found) == pytest.approx(exact, abs=0.0025)  # 4 standard errors
+
+
 def test_seeds_are_averaged_per_user() -> None:
     rng = np.random.default_rng(4)
     ours, theirs = rng.random((3, 80)), rng.random(80)

@@ -14,6 +14,7 @@ import torch
 
 from tests.support.quadratic import REG, TARGET, Quadratic
 from training.errors import TrainingError
+from training.fit.averages import Averages
 from training.fit.loop import Interrupted, NotANumber, Outcome, run_phase
 from training.fit.run import Run
 
@@ -263,3 +264,13 @@ def test_a_resumed_run_knows_what_its_phases_took_before(tmp_path: Path) -> None
     resumed = Run(tmp_path, resume=True)
     assert fitted(Quadratic(), replace(resumed, seed=resumed.seed)).seconds == outcome.seconds > 0
     assert resumed.earlier == [outcome.seconds]
+
+
+def test_averages_of_a_checkpoint_go_where_the_parameters_are() -> None:
+    """Checkpoints are read into ordinary memory; a device of its own kind stands for an accelerator."""
+    module = torch.nn.Linear(2, 1)
+    kept = Averages(module, lambda _: 0.9).state()
+    elsewhere = Averages(module.to("meta"), lambda _: 0.9)
+    elsewhere.load(kept)
+    elsewhere.update(1)
+    assert {value.device.type for value in elsewhere.state().values()} == {"meta"}

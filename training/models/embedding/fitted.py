@@ -22,15 +22,10 @@ from training.models.protocol import FittedModel, SnapshotContent, capped_histor
 
 @dataclass(frozen=True)
 class Chosen:
-    """What validation chose, for the refit: optimiser steps by phase, on so many positives; the item-item evidence."""
+    """What validation chose, for the refit: epochs by phase, of what it passes over; the item-item evidence."""
 
-    steps: dict[str, int]
-    positives: int
+    epochs: dict[str, float]
     blend: Blend | None = None
-
-    def more(self, phase: str, positives: int) -> int:
-        """As many epochs of that phase on another number of positives."""
-        return max(1, round(self.steps[phase] * positives / max(self.positives, 1)))
 
 
 class FittedVectors(FittedModel):

@@ -66,12 +66,12 @@ class EmbeddingRecipe(Recipe):
         outcomes: dict[str, Outcome] = {}
         members = range(config.members)
         tables = side_by_side([self._tables(material.of_member(member), config, outcomes) for member in members])
-        steps = {name: outcome.best_step for name, outcome in outcomes.items()}
+        epochs = {name: outcome.best_step / outcome.steps_per_epoch for name, outcome in outcomes.items()}
         fitted = FittedVectors(
             tables,
             material.split,
             modalities(material.dataset),
-            Chosen(steps, material.split.train.nnz),
+            Chosen(epochs),
             training_facts(outcomes),
             history_cap=config.history_cap,
         )
@@ -105,7 +105,7 @@ class EmbeddingRecipe(Recipe):
 def run_or_repeat(phase: Phase[Any], name: str, material: Material, config: EmbeddingConfig) -> Outcome:
     """The phase with early stopping, or, where that was done before, for as many epochs as were chosen."""
     if material.chosen is not None:
-        steps = material.chosen.more(name, material.split.train.nnz)
+        steps = max(1, round(material.chosen.epochs[name] * phase.steps_per_epoch))
         return run_phase(phase, material.run, max_steps=steps, evaluate_every=None)
     return run_phase(
         phase,

@@ -18,7 +18,9 @@ from training.data.dataset import Dataset
 from training.data.splits import Split, everything, split_dataset
 from training.evaluation.protocol import evaluate
 from training.export.build import build_draft
+from training.fit.loop import Outcome, run_phase
 from training.fit.run import Run
+from training.models.embedding import recipe as recipe_module
 from training.models.embedding.fitted import FittedVectors
 from training.models.embedding.recipe import EmbeddingRecipe
 from training.models.registry import RECIPES
@@ -132,11 +134,19 @@ def test_the_same_seed_is_the_same_model_bit_by_bit(
 
 
 def test_a_refit_runs_as_many_epochs_on_everything(
-    fitted: tuple[str, FittedVectors], dataset: Dataset, tmp_path: Path
+    fitted: tuple[str, FittedVectors], dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Epochs of what a model passes over: of users, where it learns from sequences, there are no more than before."""
     name, model = fitted
-    whole = everything(dataset)
+    whole, epochs = everything(dataset), {}
+
+    def counted(phase: Any, run: Run, *, max_steps: int, **options: Any) -> Outcome:
+        epochs[phase.name.removeprefix("refit-")] = max_steps / phase.steps_per_epoch
+        return run_phase(phase, run, max_steps=max_steps, **options)
+
+    monkeypatch.setattr(recipe_module, "run_phase", counted)
     again = RECIPES[name].refit(model, dataset, whole, config_of(name), Run(tmp_path))
+    assert epochs == pytest.approx(model.chosen.epochs)
     assert isinstance(again, FittedVectors)
     assert again.chosen == model.chosen
     assert again.training_facts() == model.training_facts()
