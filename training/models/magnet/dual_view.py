@@ -265,7 +265,7 @@ class DualViewBase(nn.Module):
 
 def compared_items(item_rows: Int[Tensor, " B"]) -> Int[Tensor, " C"]:
     """The distinct rows, ALIGNED_ITEMS of them drawn at random where there are more."""
-    rows = torch.unique(item_rows)
+    rows: Tensor = torch.unique(item_rows)
     if len(rows) <= ALIGNED_ITEMS:
         return rows
     return rows[torch.randperm(len(rows))[:ALIGNED_ITEMS].to(rows.device)]

@@ -67,7 +67,7 @@ def test_members_are_fitted_from_different_seeds_and_the_first_is_the_single_mod
     first, second = np.split(two.tables.items * np.float32(2**0.5), 2, axis=1)
     np.testing.assert_allclose(first, one.tables.items, rtol=1e-6)
     assert not np.allclose(second, one.tables.items, rtol=0.1)
-    assert sorted(two.chosen.steps) == ["lightgcn", "lightgcn-1"]
+    assert sorted(two.chosen.epochs) == ["lightgcn", "lightgcn-1"]
     assert two.training_facts()["epochs"] == 2 * one.training_facts()["epochs"]
 
 
