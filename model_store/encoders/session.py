@@ -14,6 +14,8 @@ from model_store.errors import EncoderError
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+PROVIDER_OPTIONS = {CUDA: {"use_tf32": "0"}}
+"""Products there are of full single precision: what a graph makes has to be what the trainer and the CPU make."""
 
 
 class Session(Protocol):
@@ -39,7 +41,10 @@ def open_session(graph: Path | bytes, providers: Sequence[str] | None = None, th
     options.log_severity_level = 3  # errors only; its warnings are advice about shapes
     try:
         session: Session = runtime.InferenceSession(
-            graph if isinstance(graph, bytes) else str(graph), options, providers=chosen
+            graph if isinstance(graph, bytes) else str(graph),
+            options,
+            providers=chosen,
+            provider_options=[PROVIDER_OPTIONS.get(name, {}) for name in chosen],
         )
     except Exception as error:  # as in _run
         name = "the graph" if isinstance(graph, bytes) else str(graph)

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from model_store.encoders.session import CPU, CUDA, fastest_providers
+from model_store.encoders.session import CPU, CUDA, fastest_providers, open_session
 
 OPEN = """
 from model_store.encoders.session import open_session
@@ -26,6 +27,16 @@ def test_cuda_comes_first_where_the_runtime_is_built_for_it(monkeypatch: pytest.
     assert fastest_providers() == [CUDA, CPU]
     offered.remove(CUDA)
     assert fastest_providers() == [CPU]
+
+
+def test_cuda_multiplies_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its default keeps 10 bits of each factor, and users encoded so would be refused where the CPU is the judge."""
+    given: dict[str, Any] = {}
+    fastest_providers()
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **options: given.update(options))
+    open_session(b"", [CUDA, CPU])
+    assert dict(zip(given["providers"], given["provider_options"], strict=True)) == {CUDA: {"use_tf32": "0"}, CPU: {}}
 
 
 def test_opening_a_session_reports_nothing_to_anybody(tmp_path: Path) -> None:
