@@ -160,8 +160,7 @@ class MagnetConfig(_Config):
     members: int = Field(default=1, ge=1)
     """Bases trained apart from different seeds and concatenated."""
     history_cap: int = Field(default=512, ge=1)
-    """Items of a history that count, the latest ones. The base learns from all of it [ours]: so does every other model of
-    vectors, and what is served of the longest histories is a part of what was learned from."""
+    """Items of a history that count in serving, the latest ones; the base learns from whole histories [ours]."""
 
     @model_validator(mode="after")
     def _one_member_is_fitted_jointly(self) -> MagnetConfig:
