@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 
 MAX_DEPTH = 1000
 MAX_ID_LENGTH = 512
@@ -56,10 +56,10 @@ class RankingQuery(Query):
     offset: Annotated[int, Field(ge=0, lt=MAX_DEPTH)] = 0
     """How many ranks to skip; `offset + k` is at most 1000."""
 
-    category: Annotated[tuple[str, ...], Field(max_length=50, examples=[["Toys"]])] = ()
+    category: Annotated[tuple[str, ...], FailFast(), Field(max_length=50, examples=[["Toys"]])] = ()
     """Only items of at least one of these categories. Repeatable."""
 
-    exclude: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    exclude: Annotated[tuple[str, ...], FailFast(), Field(max_length=1000)] = ()
     """Item ids that must not appear. Repeatable; unknown ids are ignored."""
 
     exclude_seen: bool = True
@@ -68,7 +68,7 @@ class RankingQuery(Query):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0 orders by score; towards 1, items like those already ranked move down. Scores stay what they are."""
 
-    steer: Annotated[tuple[Steer, ...], Field(max_length=20, examples=[["visual:1.5"]])] = ()
+    steer: Annotated[tuple[Steer, ...], FailFast(), Field(max_length=20, examples=[["visual:1.5"]])] = ()
     """`name:factor` with a modality or expert name and a factor from 0 to 4. Repeatable."""
 
     explain: Explain = "experts"
