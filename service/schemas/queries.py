@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 
@@ -25,6 +27,10 @@ def parse_steer(text: str) -> tuple[str, float]:
     if not separator or not name or not 0 <= factor <= STEER_LIMIT:
         raise ValueError(f"expected name:factor with a factor from 0 to {STEER_LIMIT:g}, found {text!r}")
     return name, factor
+
+
+def _plain(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _steerable(text: str) -> str:
@@ -82,6 +88,14 @@ class RankingQuery(Query):
         if len(set(names)) < len(names):
             raise ValueError("steer names something twice")
         return self
+
+    @cached_property
+    def following(self) -> str:
+        """The query string of the page after this one, without the pin; kept with the wish, for as long as that is."""
+        offset = self.offset + self.k
+        asked = self.model_dump(include=set(RankingQuery.model_fields), exclude_defaults=True, mode="json")
+        pairs = asked | {"offset": offset, "k": min(self.k, MAX_DEPTH - offset)}
+        return urlencode({name: _plain(value) for name, value in pairs.items()}, doseq=True, quote_via=quote)
 
 
 class RecommendQuery(RankingQuery):
