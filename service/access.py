@@ -45,6 +45,10 @@ class Keys:
         elif self.ordinary and not _is_open(path) and not _among(caller, self.ordinary + self.admin):
             raise KeyRequired("expected a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
 
+    def known(self, caller: bytes) -> bytes:
+        """The digest where it is a configured key's, empty otherwise: callers cannot make up who they are."""
+        return caller if _among(caller, self.ordinary + self.admin) else b""
+
 
 def _is_open(path: str) -> bool:
     """Whether a call needs no key: probes, and the page in which a browser is given one. It holds no data."""
@@ -52,7 +56,7 @@ def _is_open(path: str) -> bool:
 
 
 def caller_of(scope: Scope) -> bytes:
-    """The digest of the key that a request carries, by which callers are told apart; empty where it carries none."""
+    """The digest of what a request carries as its key, valid or not; empty where it carries none."""
     bearer: bytes | None = None
     plain = b""
     for name, value in reversed(scope["headers"]):  # of a repeated header the first counts

@@ -136,7 +136,7 @@ class Envelope:
             caller = caller_of(scope)
             self._keys.check(path, caller)
             if self._limiting is not None:
-                await self._limiting.check(caller, scope)
+                await self._limiting.check(self._keys.known(caller), scope)
             if scope["method"] == "GET":
                 for prefix, route in self._direct:
                     if path.startswith(prefix):

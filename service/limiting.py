@@ -38,7 +38,10 @@ class Limiting:
         )
 
     async def check(self, caller: bytes, scope: Scope) -> None:
-        """Count a call of the caller with this key's digest, or from this address. Raises `TooManyRequests`."""
+        """Count a call by the digest of the caller's key, by the address where it is empty. Raises `TooManyRequests`.
+
+        The digest has to be a known key's: names that callers make up would never be held back, and fill the counter.
+        """
         # half a digest tells callers apart, and does not tell the key
         name = caller[:16].hex() if caller else str((scope.get("client") or ("unknown",))[0])
         wait = await self._counter.wait(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Set
 from dataclasses import dataclass
+from sys import getsizeof
+from typing import TypeAlias
 
 from service.recommender import Recommender
 from service.served import ServedSnapshot
@@ -11,6 +13,8 @@ from service.state.shelf import Shelf
 from service.telemetry import Metrics
 
 OVERHEAD_BYTES = 500
+Question: TypeAlias = tuple[str, bytes, *tuple[Hashable, ...]]
+"""Who asks, the query string, and the state that the answer depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,12 @@ class PreparedAnswers:
         self._shelf: Shelf[PreparedAnswer] = Shelf(max_bytes, ttl_seconds)
         self._keeps = max_bytes > 0
 
-    def key(self, served: ServedSnapshot, user_id: str, query: bytes) -> Hashable | None:
+    def key(self, served: ServedSnapshot, user_id: str, query: bytes) -> Question | None:
         """The key of a question as of now; None where the user's newest events are not in memory or nothing is kept."""
         state = self._recommender.state_key(served, user_id) if self._keeps else None
         return None if state is None else (user_id, query, *state)
 
-    def find(self, key: Hashable | None) -> bytes | None:
+    def find(self, key: Question | None) -> bytes | None:
         """The body under this key, as long as its answer can still be explained."""
         found = None if key is None else self._shelf.get(key)
         if found is not None and self._recommender.answers.own.get(found.recommendation_id) is None:
@@ -43,10 +47,11 @@ class PreparedAnswers:
         self._metrics.cache("answers", hit=found is not None)
         return None if found is None else found.body
 
-    def keep(self, key: Hashable | None, body: bytes, recommendation_id: str) -> None:
+    def keep(self, key: Question | None, body: bytes, recommendation_id: str) -> None:
         """Keep a body under the key that was asked for before it was made."""
         if key is not None:
-            self._shelf.put(key, PreparedAnswer(body, recommendation_id), len(body) + OVERHEAD_BYTES)
+            size = len(body) + getsizeof(key[0]) + getsizeof(key[1]) + OVERHEAD_BYTES
+            self._shelf.put(key, PreparedAnswer(body, recommendation_id), size)
 
     async def forget(self, users: Set[str]) -> None:
         """Take down whatever was prepared for these users."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from service.errors import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, ServiceError, UnknownRoute
 
 SHOWN_CHARACTERS = 100
+SHOWN_ERRORS = 20
 
 
 def problem_response(error: ServiceError, request_id: str) -> Response:
@@ -27,16 +28,19 @@ def unexpected(request_id: str) -> Response:
 
 
 def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
-    """Pydantic's findings as one error: every field with what was wrong with it, and what was found (cut short)."""
+    """Pydantic's findings as one error: the first fields, what was wrong with each, and what was found (cut short)."""
     found = [
         {
-            "field": ".".join(str(part) for part in entry["loc"]) or "request",
+            "field": ".".join(str(part) for part in entry["loc"])[:SHOWN_CHARACTERS] or "request",
             "message": entry["msg"],
-            "found": repr(entry.get("input"))[:SHOWN_CHARACTERS],
+            "found": _beginning(entry.get("input")),
         }
-        for entry in errors
+        for entry in errors[:SHOWN_ERRORS]
     ]
-    return InvalidRequest("; ".join(f"{entry['field']}: {entry['message']}" for entry in found), errors=found)
+    said = [f"{entry['field']}: {entry['message']}" for entry in found]
+    if len(errors) > len(found):
+        said.append(f"and {len(errors) - len(found)} more")
+    return InvalidRequest("; ".join(said), errors=found)
 
 
 def install_problems(app: FastAPI) -> None:
@@ -70,3 +74,33 @@ def _translated(request: Request, error: HTTPException) -> ServiceError:
 def _request_id(request: Request) -> str:
     context = request.scope.get("magnet.request")
     return str(context.request_id) if context is not None else "-"
+
+
+def _beginning(value: object) -> str:
+    """How `repr(value)` begins; of what is large, no more is written than is shown."""
+    written = ""
+    for piece in _pieces(value):
+        written += piece
+        if len(written) >= SHOWN_CHARACTERS:
+            break
+    return written[:SHOWN_CHARACTERS]
+
+
+def _pieces(value: object) -> Iterator[str]:
+    """`repr(value)` of what JSON can hold, bit by bit; long texts cut short."""
+    if isinstance(value, dict):
+        yield "{"
+        for place, (name, member) in enumerate(value.items()):
+            yield ", " if place else ""
+            yield from _pieces(name)
+            yield ": "
+            yield from _pieces(member)
+        yield "}"
+    elif isinstance(value, list):
+        yield "["
+        for place, member in enumerate(value):
+            yield ", " if place else ""
+            yield from _pieces(member)
+        yield "]"
+    else:
+        yield repr(value[:SHOWN_CHARACTERS] if isinstance(value, str | bytes) else value)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -14,9 +13,8 @@ from service.explanation import because_of, evidence
 from service.printed import TermHead
 from service.ranking import MAX_RANKS
 from service.recommender import Answer
-from service.schemas.queries import RankingQuery
+from service.schemas.queries import MAX_DEPTH, RankingQuery
 
-QUERIES_KEPT = 1024
 _RANKS = [b'%d,"score":%%b' % rank for rank in range(MAX_RANKS + 1)]
 
 
@@ -114,21 +112,6 @@ def _numbers(values: NDArray[np.float64]) -> tuple[bytes, ...]:
 
 def _next_link(answer: Answer, wish: RankingQuery) -> str | None:
     """The page after this one; None for sessions and where nothing follows."""
-    reached = wish.offset + wish.k
-    room = min(wish.k, MAX_RANKS - reached)
-    if answer.asker.user_id is None or room <= 0 or reached >= answer.available:
+    if answer.asker.user_id is None or wish.offset + wish.k >= min(MAX_DEPTH, answer.available):
         return None
-    query = _next_query(wish, reached, room)
-    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{query}&at={answer.pin.text()}"
-
-
-@lru_cache(maxsize=QUERIES_KEPT)
-def _next_query(wish: RankingQuery, offset: int, k: int) -> str:
-    """The wish from `offset` on, without the pin."""
-    asked = wish.model_dump(include=set(RankingQuery.model_fields), exclude_defaults=True, mode="json")
-    pairs = asked | {"offset": offset, "k": k}
-    return urlencode({name: _plain(value) for name, value in pairs.items()}, doseq=True, quote_via=quote)
-
-
-def _plain(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+    return f"/recommend/{quote(answer.asker.user_id, safe='')}?{wish.following}&at={answer.pin.text()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain, islice
 
 from service.served import ServedSnapshot
@@ -20,6 +21,12 @@ def find_items(view: View, query: str, limit: int) -> list[int]:
     return list(islice(matching, limit))
 
 
-def find_users(served: ServedSnapshot, query: str, limit: int) -> list[str]:
-    """The first `limit` user ids that begin with `query`, in alphabetical order."""
-    return [served.snapshot.user_id(int(row)) for row in served.snapshot.user_ids.rows_with_prefix(query, limit)]
+def find_users(served: ServedSnapshot, is_forgotten: Callable[[str], bool], query: str, limit: int) -> list[str]:
+    """The first `limit` user ids that begin with `query`, in alphabetical order, without those who were forgotten."""
+    snapshot, looked_at = served.snapshot, limit
+    while True:
+        rows = snapshot.user_ids.rows_with_prefix(query, looked_at)
+        found = [user_id for user_id in map(snapshot.user_id, rows.tolist()) if not is_forgotten(user_id)]
+        if len(found) >= limit or len(rows) < looked_at:
+            return found[:limit]
+        looked_at *= 2  # however many were forgotten, all steps together read little more than the last

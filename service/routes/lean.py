@@ -18,13 +18,16 @@ from service.schemas.queries import Query
 
 Q = TypeVar("Q", bound=Query)
 QUERIES_KEPT = 4096
+MAX_KEPT_QUERY = 1024
+"""In bytes; most are much shorter, but callers may send tens of kilobytes."""
 MAX_FIELDS = 2000
 
 
 class LeanRoute(APIRoute):
     """For endpoints of the form `endpoint(request, <path parameter>, wish: Annotated[Model, Query()]) -> Response`.
 
-    `respond` parses the query string into the model; the models of recent query strings are kept: they are frozen.
+    `respond` parses the query string into the model; the models of recent query strings that are not long are kept:
+    they are frozen.
     FastAPI's own routing gives the same result for the same endpoint; a test holds the two together.
     """
 
@@ -33,7 +36,8 @@ class LeanRoute(APIRoute):
         (model,) = [field.field_info.annotation for field in self.dependant.query_params]
         assert isinstance(model, type)
         assert issubclass(model, Query)
-        self._parse = lru_cache(maxsize=QUERIES_KEPT)(partial(parse_query, model))
+        self._parse_long = partial(parse_query, model)
+        self._parse = lru_cache(maxsize=QUERIES_KEPT)(self._parse_long)
         self.prefix, _, rest = self.path_format.partition("{")
         assert rest.endswith("}"), path  # one parameter, at the end
         assert self.methods == {"GET"}
@@ -41,7 +45,8 @@ class LeanRoute(APIRoute):
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         """The response to a GET of a path that begins with `prefix`; the caller has to answer the endpoint's errors."""
         scope["route"] = self
-        wish = self._parse(scope["query_string"])
+        query = scope["query_string"]
+        wish = self._parse(query) if len(query) <= MAX_KEPT_QUERY else self._parse_long(query)
         response: Response = await self.endpoint(Request(scope, receive), scope["path"][len(self.prefix) :], wish)
         return response
 

@@ -55,8 +55,12 @@ async def item(service: ServiceParts, served: Served, item_id: ItemId) -> dict[s
 
 @router.get("/users", response_model=Users, responses=documented(InvalidRequest, NotReady))
 async def users(service: ServiceParts, served: Served, search: Annotated[SearchQuery, Query()]) -> dict[str, Any]:
-    """Users whose id begins with the query, in alphabetical order."""
-    return {"users": await service.workbench.run("find users", partial(find_users, served, search.query, search.limit))}
+    """Users whose id begins with the query, in alphabetical order.
+
+    They are those of the snapshot, without those who were forgotten.
+    """
+    work = partial(find_users, served, service.mirror.is_forgotten, search.query, search.limit)
+    return {"users": await service.workbench.run("find users", work)}
 
 
 @router.get(

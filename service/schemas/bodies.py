@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
-from pydantic import Base64Bytes, ConfigDict, Field, FiniteFloat
+from pydantic import (
+    Base64Bytes,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    FiniteFloat,
+    model_validator,
+)
 
 from model_store.events import Event
 from service.schemas.answers import Answer, Document
@@ -13,15 +23,44 @@ from service.schemas.queries import Id, RankingQuery
 MAX_EVENTS = 1000
 MAX_USERS = 100
 MAX_SESSION = 1000
+MAX_MODALITIES = 16
+MAX_WIDTH = 2**16
+"""Of a raw feature vector: many times what encoders make, and little enough to be read in milliseconds."""
+NAMED_UNKNOWN = 20
 
 
-class Events(Document):
-    """Feedback. The whole list is kept or none of it."""
+def few_unknown(model: type[BaseModel], given: object) -> object:
+    """Some unknown fields are named one by one; very many are one error, for every error takes time and memory."""
+    known = model.model_fields
+    if isinstance(given, dict) and len(given) > len(known) + NAMED_UNKNOWN:
+        raise ValueError(f"expected no fields but {', '.join(known)}, found {len(given)} fields")
+    return given
+
+
+def _few_modalities(given: object) -> object:
+    """Else each of very many may be an error."""
+    if isinstance(given, dict) and len(given) > MAX_MODALITIES:
+        raise ValueError(f"expected at most {MAX_MODALITIES} modalities, found {len(given)}")
+    return given
+
+
+class Body(BaseModel):
+    """Base of every body. However much is wrong with one, little is noted: lists are read up to their first error."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_unknown(cls, given: Any) -> Any:
+        return few_unknown(cls, given)
+
+
+class Events(Body):
+    """Feedback. The whole list is kept or none of it."""
+
     events: Annotated[
-        list[Event],
+        list[Annotated[Event, BeforeValidator(partial(few_unknown, Event))]],
+        FailFast(),
         Field(
             min_length=1,
             max_length=MAX_EVENTS,
@@ -50,10 +89,12 @@ class EventsKept(Document):
     """How many had an `event_id` that was known already; they changed nothing."""
 
 
-class ManyUsers(RankingQuery):
+class ManyUsers(Body, RankingQuery):
     """A question for several users at once."""
 
-    users: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_USERS, examples=[["user-1", "user-2"]])]
+    users: Annotated[
+        tuple[Id, ...], FailFast(), Field(min_length=1, max_length=MAX_USERS, examples=[["user-1", "user-2"]])
+    ]
     """Whom to recommend to."""
 
 
@@ -66,19 +107,17 @@ class Answers(Document):
     """The answers."""
 
 
-class Session(RankingQuery):
+class Session(Body, RankingQuery):
     """A question by somebody without a name."""
 
-    items: Annotated[tuple[Id, ...], Field(max_length=MAX_SESSION, examples=[["item-7", "item-3"]])]
+    items: Annotated[tuple[Id, ...], FailFast(), Field(max_length=MAX_SESSION, examples=[["item-7", "item-3"]])]
     """Items looked at, most recent last. Unknown ones are ignored; without any known one, popular items come."""
 
 
-class PutItem(Document):
+class PutItem(Body):
     """An item, new or changed. Everything is optional; what is left out is empty."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [{"title": "A red lamp", "categories": ["Lamps"], "description": "It shines. It is red."}]
         },
@@ -86,15 +125,19 @@ class PutItem(Document):
 
     title: Annotated[str | None, Field(max_length=1000)] = None
     """Its title."""
-    categories: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=50)] = Field(
-        default_factory=list
-    )
+    categories: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=200)]], FailFast(), Field(max_length=50)
+    ] = Field(default_factory=list)
     """Its categories."""
     description: Annotated[str | None, Field(max_length=20_000)] = None
     """Its description."""
     image: Base64Bytes | None = None
     """Its picture, base64; any format that Pillow decodes."""
-    features: Annotated[dict[str, list[FiniteFloat]], Field(max_length=16)] = Field(default_factory=dict)
+    features: Annotated[
+        dict[str, Annotated[list[FiniteFloat], FailFast(), Field(max_length=MAX_WIDTH)]],
+        BeforeValidator(_few_modalities),
+        Field(max_length=MAX_MODALITIES),
+    ] = Field(default_factory=dict)
     """Raw feature vectors by modality, instead of those that encoders would make from text and picture."""
 
 
@@ -114,10 +157,8 @@ class PutDone(Document):
     """Which of them are inferred from its neighbours."""
 
 
-class Activation(Document):
+class Activation(Body):
     """Which snapshot to serve."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     snapshot: Annotated[str, Field(min_length=1, max_length=128)]
     """The id of a snapshot in the store."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 
 MAX_DEPTH = 1000
 MAX_ID_LENGTH = 512
@@ -25,6 +27,10 @@ def parse_steer(text: str) -> tuple[str, float]:
     if not separator or not name or not 0 <= factor <= STEER_LIMIT:
         raise ValueError(f"expected name:factor with a factor from 0 to {STEER_LIMIT:g}, found {text!r}")
     return name, factor
+
+
+def _plain(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _steerable(text: str) -> str:
@@ -56,10 +62,10 @@ class RankingQuery(Query):
     offset: Annotated[int, Field(ge=0, lt=MAX_DEPTH)] = 0
     """How many ranks to skip; `offset + k` is at most 1000."""
 
-    category: Annotated[tuple[str, ...], Field(max_length=50, examples=[["Toys"]])] = ()
+    category: Annotated[tuple[str, ...], FailFast(), Field(max_length=50, examples=[["Toys"]])] = ()
     """Only items of at least one of these categories. Repeatable."""
 
-    exclude: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    exclude: Annotated[tuple[str, ...], FailFast(), Field(max_length=1000)] = ()
     """Item ids that must not appear. Repeatable; unknown ids are ignored."""
 
     exclude_seen: bool = True
@@ -68,7 +74,7 @@ class RankingQuery(Query):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0 orders by score; towards 1, items like those already ranked move down. Scores stay what they are."""
 
-    steer: Annotated[tuple[Steer, ...], Field(max_length=20, examples=[["visual:1.5"]])] = ()
+    steer: Annotated[tuple[Steer, ...], FailFast(), Field(max_length=20, examples=[["visual:1.5"]])] = ()
     """`name:factor` with a modality or expert name and a factor from 0 to 4. Repeatable."""
 
     explain: Explain = "experts"
@@ -82,6 +88,14 @@ class RankingQuery(Query):
         if len(set(names)) < len(names):
             raise ValueError("steer names something twice")
         return self
+
+    @cached_property
+    def following(self) -> str:
+        """The query string of the page after this one, without the pin; kept with the wish, for as long as that is."""
+        offset = self.offset + self.k
+        asked = self.model_dump(include=set(RankingQuery.model_fields), exclude_defaults=True, mode="json")
+        pairs = asked | {"offset": offset, "k": min(self.k, MAX_DEPTH - offset)}
+        return urlencode({name: _plain(value) for name, value in pairs.items()}, doseq=True, quote_via=quote)
 
 
 class RecommendQuery(RankingQuery):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -75,3 +76,19 @@ async def test_an_answer_kept_meanwhile_cannot_be_read(workers: tuple[ServiceCli
         await worker.json(
             "/explain", 410, recommendation_id=answer["recommendation_id"], item=answer["items"][0]["item"]
         )
+
+
+async def test_searches_leave_them_out_and_go_on(workers: tuple[ServiceClient, ServiceClient]) -> None:
+    here, there = workers
+    everybody = (await here.json("/users", limit=100))["users"]
+    gone = everybody[:7] + everybody[-1:]
+    for user_id in gone:
+        await here.delete(f"/users/{quote(user_id, safe='')}")
+    await there.service.catch_up()
+    await here.post("/events", json=sent(event(USER, "item/004")))  # known again, not to the snapshot
+    left = [user_id for user_id in everybody if user_id not in gone]
+    for worker in workers:
+        for limit in (1, 3, len(left), 100):
+            assert (await worker.json("/users", limit=limit))["users"] == left[:limit]
+        assert (await worker.json("/users", query=USER))["users"] == []
+        assert (await worker.json("/users", query=left[0]))["users"] == left[:1]

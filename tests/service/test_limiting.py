@@ -15,6 +15,7 @@ from service.errors import TooManyRequests
 from service.limiting import Limiting, OwnCounter
 from service.settings import Settings
 from tests.support.redis_server import RedisServer
+from tests.support.service_client import in_process
 
 pytestmark = pytest.mark.anyio
 
@@ -68,3 +69,33 @@ async def test_callers_who_left_are_not_remembered() -> None:
     for number in range(1000):
         assert await counter.wait(str(number)) is None
     assert len(counter._calls) <= 11
+
+
+@pytest.mark.parametrize("path", ["/", "/console/icon.svg", "/experts"])
+@pytest.mark.parametrize("keys", [{}, {"api_keys": SecretStr("first, second")}])
+async def test_a_name_that_is_no_key_counts_as_its_address(
+    store_root: Path, tmp_path: Path, keys: dict[str, SecretStr], path: str
+) -> None:
+    """Else a caller is never held back, and each name it makes up is remembered."""
+    async with in_process(store_root, state=tmp_path, rate_limit="5/minute", **keys) as client:
+        assert client.service.limiting is not None
+        counter = client.service.limiting._counter
+        assert isinstance(counter, OwnCounter)
+        calls = [await client.get(path, headers={"X-API-Key": f"made up {number}"}) for number in range(7)]
+        statuses = [reply.status_code for reply in calls]
+        if keys and path == "/experts":
+            assert (statuses, len(counter._calls)) == ([401] * 7, 0)
+        else:
+            assert (statuses, len(counter._calls)) == ([200] * 5 + [429] * 2, 1)
+        for key in ("first", "second") if keys else ():
+            assert (await client.get(path, headers={"X-API-Key": key})).status_code == 200
+
+
+async def test_names_that_are_no_keys_do_not_fill_redis(store_root: Path, tmp_path: Path, redis: RedisServer) -> None:
+    locked = {"api_keys": SecretStr("key"), "redis_url": redis.url, "state": tmp_path / "state"}
+    async with in_process(store_root, rate_limit="50/minute", **locked) as client:
+        with redis.client() as plain:
+            before = plain.dbsize()
+            for number in range(20):
+                await client.get("/console/icon.svg", headers={"Authorization": f"Bearer made up {number}"})
+            assert plain.dbsize() == before + 1
