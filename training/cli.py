@@ -38,6 +38,7 @@ from training.import_command import import_command
 from training.models.registry import RECIPES
 from training.report_command import report
 from training.results_command import results
+from training.same_data import check_same_data
 from training.sweep_command import sweep
 
 CONFIG = "config.toml"
@@ -185,6 +186,7 @@ def _walk(config: RunConfig, directory: Path, store: Path, *, resume: bool, publ
     with progress_display() as progress:
         run = Run(directory, seed=config.seed, device=device, amp=config.amp, resume=resume, progress=progress)
         prepared = pipeline.prepare(config, run, store)
+        check_same_data(run, prepared.dataset, prepared.split)
         complete = config.model_copy(update={"settings": prepared.settings.model_dump(mode="json", exclude_none=True)})
         write_run_config(directory / CONFIG, complete)
         with closing(SummaryWriter(str(directory / "tensorboard"))) as run.scalars:

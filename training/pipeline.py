@@ -40,6 +40,7 @@ from training.models.protocol import FittedModel, Recipe
 from training.models.registry import recipe_for
 from training.report.environment import environment
 from training.report.write import snapshot_files, write_report
+from training.same_data import digest_of_test
 
 POSITIVE_SHARE = 0.7
 """Without `min_rating` and without a given split, ratings from this share of the highest one count as positive: 3.5 of
@@ -161,7 +162,12 @@ def write_metrics(
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0.0)),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,
-        "split": {"name": prepared.split.name, "seed": prepared.split.seed, "join_valid": prepared.join_valid},
+        "split": {
+            "name": prepared.split.name,
+            "seed": prepared.split.seed,
+            "join_valid": prepared.join_valid,
+            "test": digest_of_test(prepared.dataset, prepared.split),
+        },
         "model": prepared.recipe.name,
         "evaluated": "valid: the model fitted on the training part; test: "
         + ("fitted again with the validation part" if prepared.join_valid else "the same, not the refitted one"),

@@ -242,6 +242,32 @@ def test_a_finished_run_is_extended_by_item_item_evidence_from_its_checkpoints(d
     assert metrics[1]["seconds"] >= metrics[0]["seconds"]
 
 
+def test_checkpoints_are_never_measured_on_other_data(tmp_path: Path) -> None:
+    """One interaction more, of a known user with a known item: all shapes stay, and the split is drawn anew."""
+    data, run = write_dataset(tmp_path / "data", tiny_dataset()), tmp_path / "run"
+    options = ("run", "--data", data, *LIGHT_GCN, "--no-refit", "--no-export")
+    assert magnet_train(*options, "--out", run).exit_code == 0
+    before, interactions = (run / "metrics.json").read_text(encoding="utf-8"), data / "tiny.inter"
+    content = interactions.read_text(encoding="utf-8")
+    pairs = {tuple(line.split("\t")[:2]) for line in content.splitlines()}
+    extra = next(item for item in tiny_dataset().items.item_ids if ("u0", item) not in pairs)
+    interactions.write_text(f"{content}u0\t{extra}\t1000000000\n", encoding="utf-8")
+    differs = ("the data that", str(run), "test part", "--out")
+    refused(magnet_train("evaluate", run), *differs)
+    refused(magnet_train("export", run, "--store", tmp_path / "store"), *differs)
+    refused(magnet_train(*options, "--resume", "--out", run), *differs)
+    assert (run / "metrics.json").read_text(encoding="utf-8") == before
+    interactions.write_text(content, encoding="utf-8")
+    assert magnet_train("evaluate", run).exit_code == 0
+
+    another = tmp_path / "another"
+    shutil.copytree(run, another)
+    (another / "config.toml").unlink()
+    refused(magnet_train(*options, "--resume", "--seed", "1", "--out", another), "test part", str(another))
+    assert not (another / "config.toml").exists()
+    assert magnet_train(*options, "--resume", "--out", another).exit_code == 0
+
+
 def test_the_test_may_know_the_validation_part(data: Path, tmp_path: Path) -> None:
     options = ("run", "--data", data, *LIGHT_GCN, "--split", "leave-last", "--no-export", "--seed", "3")
     apart, joined = tmp_path / "apart", tmp_path / "joined"
