@@ -86,12 +86,11 @@ def device_of(name: str) -> torch.device:
 
 
 def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
-    """Read, extract features where there are only raw texts and pictures, split, and check what the model needs."""
+    """Read, make the features of raw texts and pictures that are missing, split, and check what the model needs."""
     recipe = recipe_for(config.model)
     settings = model_settings(recipe.config_type, config.settings)
     dataset = read(config)
-    if not dataset.features:
-        dataset = replace(dataset, features=features_of(config, dataset, run, store))
+    dataset = replace(dataset, features=features_of(config, dataset, run, store))
     dataset = without_modalities(dataset, config.without)
     if config.mask_features:
         dataset = with_masked_features(dataset, config.mask_features, seed=config.seed)
@@ -114,13 +113,15 @@ def read(config: RunConfig) -> Dataset:
 
 
 def features_of(config: RunConfig, dataset: Dataset, run: Run, store: Path) -> dict[str, FeatureMatrix]:
-    """Content features of raw texts and pictures, through the encoders that the service uses too."""
+    """The dataset's arrays; what texts and pictures lack, through the encoders that the service uses too."""
+    text = None if config.text == "none" or "textual" in dataset.features else config.text
+    image = None if config.image == "none" or "visual" in dataset.features else config.image
+    if text is None and image is None:
+        return dataset.features
     out = config.features or run.directory / "features"
-    out.mkdir(parents=True, exist_ok=True)
-    text = None if config.text == "none" else config.text
-    image = None if config.image == "none" else config.image
     progress = None if run.progress is None else StageBars(run.progress)
-    return extract_features(dataset, store, text=text, image=image, out=out, progress=progress)
+    made = extract_features(dataset, store, text=text, image=image, out=out, progress=progress)
+    return dict(sorted((dataset.features | made).items()))
 
 
 def fit(prepared: Prepared, run: Run) -> FittedModel:
