@@ -20,13 +20,13 @@ from model_store.store import Store
 from training.config import RunConfig, model_settings
 from training.data.dataset import Dataset, load_dataset
 from training.data.events import with_events
-from training.data.features import FeatureMatrix
+from training.data.features import FeatureMatrix, find_features
 from training.data.interactions import find_interactions, read_interactions
 from training.data.removed import with_masked_features, without_modalities
 from training.data.shuffled import with_shuffled_features
 from training.data.splits import Split, everything, split_dataset, with_valid_in_train
 from training.encoders.bars import StageBars
-from training.encoders.extract import extract_features
+from training.encoders.extract import check_made_features, extract_features
 from training.errors import TrainingError
 from training.evaluation.per_user import save_per_user
 from training.evaluation.protocol import Evaluation, evaluate, evaluate_both
@@ -109,6 +109,8 @@ def read(config: RunConfig) -> Dataset:
         if found.rating is not None and found.given_split is None:
             threshold = POSITIVE_SHARE * float(found.rating.max())
     dataset = load_dataset(config.data, min_rating=threshold, features_directory=config.features)
+    places = [config.data] if config.features is None else [config.data, config.features]
+    check_made_features(dataset, find_features(*places), data=config.data)
     return with_events(dataset, config.events) if config.events else dataset
 
 

@@ -11,6 +11,8 @@ from training import pipeline
 from training.config import RunConfig
 from training.data.dataset import Dataset
 from training.data.features import FeatureMatrix
+from training.encoders.extract import extract_features
+from training.errors import DatasetError
 from training.fit.run import Run
 
 ITEMS = ("a", "b", "c", "d")
@@ -100,3 +102,18 @@ def test_without_texts_and_pictures_arrays_stay_alone(tmp_path: Path) -> None:
     np.save(data / "image_feat.npy", np.ones((4, 2), np.float32))
     assert list(prepared(data, tmp_path).features) == ["visual"]
     assert not (tmp_path / "run").exists()
+
+
+def test_features_made_of_another_order_of_items_are_refused(shop: Path, tmp_path: Path) -> None:
+    made, config = tmp_path / "made", {"text": "none", "features": tmp_path / "made"}
+
+    def make() -> None:
+        extract_features(pipeline.read(RunConfig(data=shop)), encoder_store(), text=None, image="default", out=made)
+
+    make()
+    before = prepared(shop, tmp_path, **config).features["visual"].values
+    write_items(shop, ITEMS[::-1])
+    with pytest.raises(DatasetError, match=rf"4 of 4 rows.*'d'.*`magnet-train features --data {shop} --out {made}`"):
+        prepared(shop, tmp_path, **config)
+    make()
+    np.testing.assert_array_equal(prepared(shop, tmp_path, **config).features["visual"].values, before[::-1])
