@@ -109,6 +109,21 @@ def test_parquet_takes_integer_ids_and_dates() -> None:
     assert dataset.interactions.timestamp.tolist() == [86_400, 1.5]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_parquet_takes_times_of_every_unit(unit: str, zone: str | None, tmp_path: Path) -> None:
+    """Nanoseconds are pandas' own; seconds reach beyond what microseconds can count."""
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    seconds = [0, 1_700_000_000, 10**13 if unit == "s" else -5]
+    counts = [second * per_second + (7 if unit == "ns" else 0) for second in seconds]
+    times = pa.array(counts, pa.timestamp(unit, tz=zone))
+    table = pa.table({"user_id": ["u"] * 3, "item_id": ["a", "b", "c"], "timestamp": times})
+    pq.write_table(table, tmp_path / "interactions.parquet")
+    found = load_dataset(tmp_path).interactions.timestamp
+    assert found is not None
+    np.testing.assert_allclose(found, seconds, rtol=1e-15, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("label", "min_rating", "kept"),
     [
