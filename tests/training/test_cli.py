@@ -207,8 +207,8 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_is_the_same_run(ran: Ran
 def test_advice_after_ctrl_c_can_be_followed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the second fit, which has a directory of its own; and for commands without --resume."""
     run = tmp_path / "run"
-    options = ("run", "--data", data, "--model", "bpr", "--set", "settings.max_epochs=2", "--no-export")
-    options = (*options, "--set", "settings.embedding_size=4", "--set", "join_valid=true", "--out", run)
+    small = ("--set", "settings.max_epochs=2", "--set", "settings.embedding_size=4", "--set", "join_valid=true")
+    options = ("run", "--data", data, "--model", "bpr", *small, "--no-export", "--out", run)
     original = TriplesPhase.losses
 
     def losses(self: TriplesPhase, step: int, rng: np.random.Generator) -> Any:
