@@ -38,9 +38,17 @@ from training.import_command import import_command
 from training.models.registry import RECIPES
 from training.report_command import report
 from training.results_command import results
+from training.same_data import check_same_data
 from training.sweep_command import sweep
 
 CONFIG = "config.toml"
+ALONE = "the same command goes on from there"
+"""How a command that reads checkpoints of its own accord is gone on with."""
+AFTER_A_PHASE = {
+    "run": "; the same command with --resume goes on from the last finished phase",
+    **dict.fromkeys(("evaluate", "export", "sweep"), "; the same command goes on from the last finished phase"),
+}
+"""What to do after an interruption that no phase held, by command; the others start over."""
 
 STORE = click.option(
     "--store",
@@ -63,7 +71,7 @@ class Commands(click.Group):
             click.echo(f"\n{error}", err=True)
             ctx.exit(130)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted; the same command with --resume goes on from the last finished phase", err=True)
+            click.echo(f"\ninterrupted{AFTER_A_PHASE.get(ctx.invoked_subcommand or '', '')}", err=True)
             ctx.exit(130)
         except (TrainingError, StoreError, OSError) as error:
             click.echo(f"magnet-train: {error}", err=True)
@@ -158,7 +166,8 @@ def run(
 @STORE
 def evaluate(directory: Path, store: Path) -> None:
     """Evaluate a run again, from its checkpoints."""
-    _walk(read_run_config(directory / CONFIG), directory, store, resume=True, publish=False, promote=False)
+    config = read_run_config(directory / CONFIG)
+    _walk(config, directory, store, resume=True, publish=False, promote=False, advice=ALONE)
 
 
 @main.command()
@@ -167,7 +176,8 @@ def evaluate(directory: Path, store: Path) -> None:
 @click.option("--promote/--no-promote", default=False, show_default=True, help="Point the store at the new snapshot.")
 def export(directory: Path, store: Path, promote: bool) -> None:
     """Publish a run's model, from its checkpoints."""
-    _walk(read_run_config(directory / CONFIG), directory, store, resume=True, publish=True, promote=promote)
+    config = read_run_config(directory / CONFIG)
+    _walk(config, directory, store, resume=True, publish=True, promote=promote, advice=ALONE)
 
 
 @main.command()
@@ -177,14 +187,25 @@ def models(as_json: bool) -> None:
     click.echo(json.dumps(list(RECIPES)) if as_json else "\n".join(RECIPES))
 
 
-def _walk(config: RunConfig, directory: Path, store: Path, *, resume: bool, publish: bool, promote: bool) -> None:
+def _walk(
+    config: RunConfig, directory: Path, store: Path, *, resume: bool, publish: bool, promote: bool, advice: str = ""
+) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     console = Console(stderr=True)
     device = pipeline.device_of(config.device)
     with progress_display() as progress:
-        run = Run(directory, seed=config.seed, device=device, amp=config.amp, resume=resume, progress=progress)
+        run = Run(
+            directory,
+            seed=config.seed,
+            device=device,
+            amp=config.amp,
+            resume=resume,
+            progress=progress,
+            advice=advice,
+        )
         prepared = pipeline.prepare(config, run, store)
+        check_same_data(run, prepared.dataset, prepared.split)
         complete = config.model_copy(update={"settings": prepared.settings.model_dump(mode="json", exclude_none=True)})
         write_run_config(directory / CONFIG, complete)
         with closing(SummaryWriter(str(directory / "tensorboard"))) as run.scalars:

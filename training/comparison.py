@@ -33,6 +33,8 @@ class FinishedRun:
     split: str
     """The rule that was used, where the configuration says `auto`."""
     parts: dict[str, Groups]
+    test: str | None = None
+    """The digest of the test part; None where an older version evaluated."""
 
     @property
     def protocol(self) -> str:
@@ -118,6 +120,7 @@ def read_runs(directories: Sequence[Path]) -> list[ComparedModel]:
                 f"expected runs on {first.config.data.name!r} split by {first.protocol!r} like {first.directory}, "
                 f"{run.directory} is on {run.config.data.name!r} split by {run.protocol!r}"
             )
+    _check_same_test(runs)
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(_configuration(run.config), []).append(run)
@@ -144,10 +147,25 @@ def read_runs(directories: Sequence[Path]) -> list[ComparedModel]:
 def _read(directory: Path) -> FinishedRun:
     path = directory / "metrics.json"
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))["split"]["name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        split = json.loads(path.read_text(encoding="utf-8"))["split"]
+        name, test = split["name"], split.get("test")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"expected an evaluated run, {path} cannot be read: {error}") from error
-    return FinishedRun(directory, read_run_config(directory / "config.toml"), split, load_per_user(directory))
+    return FinishedRun(directory, read_run_config(directory / "config.toml"), name, load_per_user(directory), test)
+
+
+def _check_same_test(runs: Sequence[FinishedRun]) -> None:
+    """Raise TrainingError where two runs were asked for something else; drawn by the seed, each seed has its own."""
+    seen: dict[int | None, FinishedRun] = {}
+    for run in runs:
+        if run.test is None:
+            continue
+        first = seen.setdefault(None if run.split == "given" else run.config.seed, run)
+        if run.test != first.test:
+            raise TrainingError(
+                f"expected the same test part in {first.directory} and {run.directory}, their interactions or items "
+                "differ: fit both on the same data"
+            )
 
 
 def _configuration(config: RunConfig) -> str:

@@ -24,7 +24,7 @@ class RunConfig(BaseModel):
     data: Path
     """Dataset directory."""
     features: Path | None = None
-    """Directory with further feature arrays; where the dataset has only texts and pictures, they are made here."""
+    """Directory with further feature arrays; what texts or pictures have no array yet is made here."""
     events: tuple[Path, ...] = ()
     """Files of events out of `magnet-serve export-events`, joined to the dataset's interactions."""
     model: str = "magnet"

@@ -36,7 +36,8 @@ def fold_in(data: Path, model: str, store: Path, out: Path, features: Path | Non
     """
     config = RunConfig(data=data, model=model, features=features, seed=seed)
     with progress_display() as progress:
-        run = Run(out, seed=seed, device=pipeline.device_of("auto"), progress=progress)
+        device = pipeline.device_of("auto")
+        run = Run(out, seed=seed, device=device, progress=progress, advice="the same command starts over")
         prepared = pipeline.prepare(config, run, store)
         held_out = hold_users_out(prepared.dataset, share=share, seed=seed)
         quality = fold_in_quality(prepared.recipe, prepared.settings, prepared.dataset, held_out, run)

@@ -20,13 +20,13 @@ from model_store.store import Store
 from training.config import RunConfig, model_settings
 from training.data.dataset import Dataset, load_dataset
 from training.data.events import with_events
-from training.data.features import FeatureMatrix
+from training.data.features import FeatureMatrix, find_features
 from training.data.interactions import find_interactions, read_interactions
 from training.data.removed import with_masked_features, without_modalities
 from training.data.shuffled import with_shuffled_features
 from training.data.splits import Split, everything, split_dataset, with_valid_in_train
 from training.encoders.bars import StageBars
-from training.encoders.extract import extract_features
+from training.encoders.extract import check_made_features, extract_features
 from training.errors import TrainingError
 from training.evaluation.per_user import save_per_user
 from training.evaluation.protocol import Evaluation, evaluate, evaluate_both
@@ -40,6 +40,7 @@ from training.models.protocol import FittedModel, Recipe
 from training.models.registry import recipe_for
 from training.report.environment import environment
 from training.report.write import snapshot_files, write_report
+from training.same_data import digest_of_test
 
 POSITIVE_SHARE = 0.7
 """Without `min_rating` and without a given split, ratings from this share of the highest one count as positive: 3.5 of
@@ -85,12 +86,11 @@ def device_of(name: str) -> torch.device:
 
 
 def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
-    """Read, extract features where there are only raw texts and pictures, split, and check what the model needs."""
+    """Read, make the features of raw texts and pictures that are missing, split, and check what the model needs."""
     recipe = recipe_for(config.model)
     settings = model_settings(recipe.config_type, config.settings)
     dataset = read(config)
-    if not dataset.features:
-        dataset = replace(dataset, features=features_of(config, dataset, run, store))
+    dataset = replace(dataset, features=features_of(config, dataset, run, store))
     dataset = without_modalities(dataset, config.without)
     if config.mask_features:
         dataset = with_masked_features(dataset, config.mask_features, seed=config.seed)
@@ -109,17 +109,21 @@ def read(config: RunConfig) -> Dataset:
         if found.rating is not None and found.given_split is None:
             threshold = POSITIVE_SHARE * float(found.rating.max())
     dataset = load_dataset(config.data, min_rating=threshold, features_directory=config.features)
+    places = [config.data] if config.features is None else [config.data, config.features]
+    check_made_features(dataset, find_features(*places), data=config.data)
     return with_events(dataset, config.events) if config.events else dataset
 
 
 def features_of(config: RunConfig, dataset: Dataset, run: Run, store: Path) -> dict[str, FeatureMatrix]:
-    """Content features of raw texts and pictures, through the encoders that the service uses too."""
+    """The dataset's arrays; what texts and pictures lack, through the encoders that the service uses too."""
+    text = None if config.text == "none" or "textual" in dataset.features else config.text
+    image = None if config.image == "none" or "visual" in dataset.features else config.image
+    if text is None and image is None:
+        return dataset.features
     out = config.features or run.directory / "features"
-    out.mkdir(parents=True, exist_ok=True)
-    text = None if config.text == "none" else config.text
-    image = None if config.image == "none" else config.image
     progress = None if run.progress is None else StageBars(run.progress)
-    return extract_features(dataset, store, text=text, image=image, out=out, progress=progress)
+    made = extract_features(dataset, store, text=text, image=image, out=out, progress=progress)
+    return dict(sorted((dataset.features | made).items()))
 
 
 def fit(prepared: Prepared, run: Run) -> FittedModel:
@@ -161,7 +165,12 @@ def write_metrics(
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0.0)),
         "stage_switch_epoch": facts.get("stage_switch_epoch"),
         "strata": strata,
-        "split": {"name": prepared.split.name, "seed": prepared.split.seed, "join_valid": prepared.join_valid},
+        "split": {
+            "name": prepared.split.name,
+            "seed": prepared.split.seed,
+            "join_valid": prepared.join_valid,
+            "test": digest_of_test(prepared.dataset, prepared.split),
+        },
         "model": prepared.recipe.name,
         "evaluated": "valid: the model fitted on the training part; test: "
         + ("fitted again with the validation part" if prepared.join_valid else "the same, not the refitted one"),

@@ -11,6 +11,7 @@ from training import pipeline
 from training.config import read_run_config
 from training.evaluation.protocol import evaluate
 from training.fit.run import Run
+from training.same_data import check_same_data
 from training.sweep import RESULT
 
 
@@ -20,6 +21,7 @@ def main(directory: Path, store: Path) -> None:
     device = pipeline.device_of(config.device)
     run = Run(directory, seed=config.seed, device=device, amp=config.amp, resume=True)
     prepared = pipeline.prepare(config, run, store)
+    check_same_data(run, prepared.dataset, prepared.split)
     nothing = prepared.split.test.copy()
     nothing.data[:] = 0
     nothing.eliminate_zeros()

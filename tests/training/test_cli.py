@@ -23,11 +23,13 @@ from model_store.scoring import scorer_for
 from model_store.store import Store
 from tests.support.tiny_dataset import tiny_dataset, write_dataset
 from tests.support.tiny_magnet import QUICK
+from training import cli, compare_command
 from training.cli import main
 from training.config import read_run_config
 from training.data.splits import split_dataset, with_valid_in_train
 from training.evaluation.protocol import evaluate
 from training.fit.run import Run
+from training.models.embedding.phase import TriplesPhase
 from training.models.magnet.config import MagnetConfig
 from training.models.magnet.material import hold_out
 from training.models.registry import RECIPES
@@ -202,6 +204,61 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_run_is_the_same_run(ran: Ran
     assert histories[0] == histories[1]
 
 
+def test_advice_after_ctrl_c_can_be_followed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the second fit, which has a directory of its own; and for commands without --resume."""
+    run = tmp_path / "run"
+    small = ("--set", "settings.max_epochs=2", "--set", "settings.embedding_size=4", "--set", "join_valid=true")
+    options = ("run", "--data", data, "--model", "bpr", *small, "--no-export", "--out", run)
+    original = TriplesPhase.losses
+
+    def losses(self: TriplesPhase, step: int, rng: np.random.Generator) -> Any:
+        if self.name.startswith("refit"):
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, step, rng)
+
+    def any_step(self: TriplesPhase, step: int, rng: np.random.Generator) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(self, step, rng)
+
+    monkeypatch.setattr(TriplesPhase, "losses", losses)
+    stopped = magnet_train(*options)
+    assert stopped.exit_code == 130, stopped.output
+    assert f"the same command with --resume --out {run} goes on" in stopped.stderr
+    stopped = magnet_train("evaluate", run)
+    assert stopped.exit_code == 130, stopped.output
+    assert "the same command goes on from there" in stopped.stderr
+    monkeypatch.setattr(TriplesPhase, "losses", any_step)
+    stopped = magnet_train("fold-in", "--data", data, "--model", "bpr", "--out", tmp_path / "folded")
+    assert stopped.exit_code == 130, stopped.output
+    assert "the same command starts over" in stopped.stderr
+    assert "--resume" not in stopped.stderr
+    monkeypatch.setattr(TriplesPhase, "losses", original)
+    assert magnet_train(*options, "--resume").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("run", "--data", "."), "--resume goes on from the last finished phase"),
+        (("evaluate", "."), "the same command goes on from the last finished phase"),
+        (("compare", "."), "interrupted"),
+    ],
+)
+def test_an_interruption_outside_of_a_phase_advises_what_the_command_can(
+    command: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_walk", interrupted)
+    monkeypatch.setattr(cli, "read_run_config", lambda path: None)
+    monkeypatch.setattr(compare_command, "read_runs", interrupted)
+    stopped = magnet_train(*command)
+    assert stopped.exit_code == 130
+    assert stopped.stderr.strip().endswith(expected)
+
+
 def refused(result: Result, *expected: str) -> None:
     """One line on stderr that says all of this, exit code 2."""
     assert result.exit_code == 2, result.output
@@ -240,6 +297,32 @@ def test_a_finished_run_is_extended_by_item_item_evidence_from_its_checkpoints(d
     metrics = [json.loads((run / "metrics.json").read_text(encoding="utf-8")) for run in (plain, extended)]
     assert metrics[1]["valid"] != metrics[0]["valid"]
     assert metrics[1]["seconds"] >= metrics[0]["seconds"]
+
+
+def test_checkpoints_are_never_measured_on_other_data(tmp_path: Path) -> None:
+    """One interaction more, of a known user with a known item: all shapes stay, and the split is drawn anew."""
+    data, run = write_dataset(tmp_path / "data", tiny_dataset()), tmp_path / "run"
+    options = ("run", "--data", data, *LIGHT_GCN, "--no-refit", "--no-export")
+    assert magnet_train(*options, "--out", run).exit_code == 0
+    before, interactions = (run / "metrics.json").read_text(encoding="utf-8"), data / "tiny.inter"
+    content = interactions.read_text(encoding="utf-8")
+    pairs = {tuple(line.split("\t")[:2]) for line in content.splitlines()}
+    extra = next(item for item in tiny_dataset().items.item_ids if ("u0", item) not in pairs)
+    interactions.write_text(f"{content}u0\t{extra}\t1000000000\n", encoding="utf-8")
+    differs = ("the data that", str(run), "test part", "--out")
+    refused(magnet_train("evaluate", run), *differs)
+    refused(magnet_train("export", run, "--store", tmp_path / "store"), *differs)
+    refused(magnet_train(*options, "--resume", "--out", run), *differs)
+    assert (run / "metrics.json").read_text(encoding="utf-8") == before
+    interactions.write_text(content, encoding="utf-8")
+    assert magnet_train("evaluate", run).exit_code == 0
+
+    another = tmp_path / "another"
+    shutil.copytree(run, another)
+    (another / "config.toml").unlink()
+    refused(magnet_train(*options, "--resume", "--seed", "1", "--out", another), "test part", str(another))
+    assert not (another / "config.toml").exists()
+    assert magnet_train(*options, "--resume", "--out", another).exit_code == 0
 
 
 def test_the_test_may_know_the_validation_part(data: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def write_run(
     split: str = "given",
     data: str = "baby",
     joined: bool = False,
+    test: str | None = None,
 ) -> Path:
     """An evaluated run with these recalls (n,); its tail stratum is every other user."""
     rows = np.arange(len(recall), dtype=np.int64)
@@ -35,7 +36,8 @@ def write_run(
     evaluation = Evaluation("test", overall, {"tail": tail}, {}, np.zeros((len(recall), 50), np.int32))
     write_run_config(directory / "config.toml", RunConfig(data=Path(data), model=model, seed=seed, join_valid=joined))
     save_per_user(directory, {"test": evaluation})
-    (directory / "metrics.json").write_text(json.dumps({"split": {"name": split, "seed": seed}}))
+    of_test = {} if test is None else {"test": test}
+    (directory / "metrics.json").write_text(json.dumps({"split": {"name": split, "seed": seed, **of_test}}))
     return directory
 
 
@@ -134,6 +136,25 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, recall: np.ndarray) 
     fewer = read_runs([ours, write_run(tmp_path / "f", "ease", recall[1:])])
     with pytest.raises(TrainingError, match="different users"):
         differences(fewer, part="test", metrics=["recall@20"], groups=[OVERALL])
+
+
+def test_runs_on_other_test_parts_are_refused_where_they_say_which(tmp_path: Path, recall: np.ndarray) -> None:
+    """Two states of one dataset have the same name, and often the same users in the test."""
+    ours = write_run(tmp_path / "a", "magnet", recall, test="one")
+    with pytest.raises(TrainingError, match=r"the same test part in .*/a and .*/b,.*the same data"):
+        read_runs([ours, write_run(tmp_path / "b", "ease", recall, test="two")])
+    older = write_run(tmp_path / "older", "bpr", recall)
+    assert len(read_runs([ours, older, write_run(tmp_path / "c", "ease", recall, test="one")])) == 3
+
+    drawn = [
+        write_run(tmp_path / f"{model}{seed}", model, recall, seed=seed, split="random", test=f"of seed {seed}")
+        for model in ("magnet", "ease")
+        for seed in (0, 1)
+    ]
+    assert len(read_runs(drawn)) == 2
+    other = write_run(tmp_path / "other", "bpr", recall, seed=1, split="random", test="of seed 0")
+    with pytest.raises(TrainingError, match=r"the same test part in .*/magnet1 and .*/other,"):
+        read_runs([*drawn, other])
 
 
 def test_the_command_prints_and_writes_tables(tmp_path: Path, recall: np.ndarray) -> None:

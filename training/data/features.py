@@ -12,16 +12,23 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from model_store.manifest import ITEM_ITEM, Name
 from training.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
 MODALITY_OF_STEM = {"image": "visual", "text": "textual"}
 """MMRec's file names; any other `<modality>_feat.npy` names its modality itself."""
+RESERVED = ("behaviour", "collaborative", ITEM_ITEM)
+"""What answers call a user's and other people's doings, as modality or as term."""
 BLOCK_ROWS = 65_536
 DAMAGED_HEADER = (ValueError, TypeError, EOFError, OverflowError, SyntaxError, tokenize.TokenError)
 """What NumPy lets through when it parses the header of a damaged file."""
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 @dataclass(frozen=True)
@@ -41,17 +48,31 @@ class FeatureMatrix:
 def find_features(*directories: Path) -> dict[str, Path]:
     """Return the feature file of each modality; a later directory takes precedence over an earlier one.
 
-    Raises DatasetError where two files of one directory are the same modality.
+    Raises DatasetError where two files of one directory are the same modality, and on a name that no snapshot can have.
     """
     found: dict[str, Path] = {}
     for directory in directories:
         for path in sorted(directory.glob("*_feat.npy")):
             stem = path.name.removesuffix("_feat.npy")
             name = MODALITY_OF_STEM.get(stem, stem)
+            _check_name(path, name)
             if name in found and found[name].parent == directory:
                 raise DatasetError(directory, f"{found[name].name} and {path.name} are both the modality {name!r}")
             found[name] = path
     return dict(sorted(found.items()))
+
+
+def _check_name(path: Path, name: str) -> None:
+    if name in RESERVED:
+        raise DatasetError(path, f"expected another name of a modality, {name!r} is what people did")
+    try:
+        _NAME.validate_python(name)
+    except ValidationError as error:
+        raise DatasetError(
+            path,
+            "expected a modality's name of 1 to 100 letters from a to z, digits, '_', '.' and '-', a letter or digit "
+            f"first, found {name!r}",
+        ) from error
 
 
 def open_features(path: Path) -> NDArray[np.floating]:

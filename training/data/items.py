@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_store.ids import encode_id
 from training.data.delimited import COMMA, TAB, read_delimited
 from training.data.parquet import read_parquet
 from training.data.tables import Column, Table
@@ -75,11 +76,11 @@ def read_items(path: Path) -> ItemTable:
             second,
         )
     unknown: list[str | None] = [None] * len(codes)
-    categories = table.texts("categories") if "categories" in table else unknown
+    nothing: list[tuple[str, ...]] = [()] * len(codes)
     return ItemTable(
         item_ids=item_ids,
         titles=table.texts("title") if "title" in table else unknown,
-        categories=[_categories(text, " " if atomic else "|") for text in categories],
+        categories=_categories(table, " " if atomic else "|") if "categories" in table else nothing,
         descriptions=table.texts("description") if "description" in table else unknown,
         images=_named_pictures(table) if "image" in table else pictures_by_id(path.parent, item_ids),
     )
@@ -135,6 +136,18 @@ def _named_pictures(table: Table) -> list[Path | None]:
     return pictures
 
 
-def _categories(text: str | None, separator: str) -> tuple[str, ...]:
-    names = (name.strip() for name in (text or "").split(separator))
-    return tuple(dict.fromkeys(name for name in names if name))
+def _categories(table: Table, separator: str) -> list[tuple[str, ...]]:
+    """Each item's categories, whose names are held to the rule of ids; raises DatasetError at one that is too long."""
+    found: list[tuple[str, ...]] = []
+    known: set[str] = set()
+    for record, text in enumerate(table.texts("categories")):
+        parts = (name.strip() for name in (text or "").split(separator))
+        names = tuple(dict.fromkeys(name for name in parts if name))
+        for name in set(names) - known:
+            try:
+                encode_id(name)
+            except ValueError as error:
+                raise table.error(f"a category's name: {error}", "categories", record) from error
+        known.update(names)
+        found.append(names)
+    return found

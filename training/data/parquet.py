@@ -13,6 +13,9 @@ from pyarrow import compute
 from training.data.tables import Column, Table, match_columns
 from training.errors import DatasetError
 
+EXPECTED = {"number": "numbers", "id": "text or integers", "text": "text"}
+PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
 
 def read_parquet(path: Path, columns: Sequence[Column]) -> Table:
     """Read the wanted columns. Raises DatasetError on a damaged file or a column of the wrong type."""
@@ -30,10 +33,18 @@ def read_parquet(path: Path, columns: Sequence[Column]) -> Table:
     by_meaning = {column.meaning: column for column in columns}
     return Table(
         path=path,
-        columns={meaning: _as_kind(path, table.column(name), by_meaning[meaning]) for meaning, name in names.items()},
+        columns={meaning: _converted(path, table.column(name), by_meaning[meaning]) for meaning, name in names.items()},
         file_names=names,
         place_of=lambda record: f"row {record + 1}",
     )
+
+
+def _converted(path: Path, values: pa.ChunkedArray[Any], column: Column) -> pa.ChunkedArray[Any]:
+    try:
+        return _as_kind(path, values, column)
+    except pa.ArrowException as error:
+        expected = EXPECTED[column.kind]
+        raise DatasetError(path, f"expected {expected}, found {values.type}: {error}", column=column.meaning) from error
 
 
 def _as_kind(path: Path, values: pa.ChunkedArray[Any], column: Column) -> pa.ChunkedArray[Any]:
@@ -44,12 +55,12 @@ def _as_kind(path: Path, values: pa.ChunkedArray[Any], column: Column) -> pa.Chu
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if column.kind == "number":
         if pa.types.is_timestamp(kind):
-            return compute.divide(values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
+            counts = values.cast(pa.int64()).cast(pa.float64(), safe=False)  # nanoseconds exceed a double's integers
+            return compute.divide(counts, PER_SECOND[kind.unit])
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             return values.cast(pa.float64(), safe=False)
     elif is_text or pa.types.is_null(kind) or (column.kind == "id" and pa.types.is_integer(kind)):
         return values.cast(pa.string())
     elif column.kind == "text" and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return cast("pa.ChunkedArray[Any]", compute.binary_join(values.cast(pa.list_(pa.string())), "|"))
-    expected = {"number": "numbers", "id": "text or integers", "text": "text"}[column.kind]
-    raise DatasetError(path, f"expected {expected}, found the type {kind}", column=column.meaning)
+    raise DatasetError(path, f"expected {EXPECTED[column.kind]}, found the type {kind}", column=column.meaning)

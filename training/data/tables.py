@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from model_store.ids import encode_id
 from training.errors import DatasetError
 
 ColumnKind = Literal["id", "text", "number"]
@@ -70,7 +71,7 @@ class Table:
     def ids(self, meaning: str) -> tuple[NDArray[np.int32], list[str]]:
         """Return (N,) codes and the distinct ids they stand for, in order of first appearance.
 
-        Raises DatasetError at the first empty id.
+        Raises DatasetError at an empty id and at one that no snapshot can have.
         """
         column = self.columns[meaning]
         if not pa.types.is_dictionary(column.type):
@@ -84,7 +85,13 @@ class Table:
         bad = np.isin(codes, [*empty, -1])
         if bad.any():
             raise self.error("expected an id, found nothing", meaning, int(np.argmax(bad)))
-        return codes, [name for name in names if name is not None]
+        found = [name for name in names if name is not None]
+        for code, name in enumerate(found):
+            try:
+                encode_id(name)
+            except ValueError as error:
+                raise self.error(str(error), meaning, int(np.argmax(codes == code))) from error
+        return codes, found
 
     def texts(self, meaning: str) -> list[str | None]:
         """Return N texts, None where the cell is empty or blank."""

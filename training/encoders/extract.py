@@ -6,20 +6,22 @@ I items, d columns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store.encoders import ContentEncoder
 from model_store.encoders.runtime import Progress
 from training.data.dataset import Dataset
-from training.data.features import FeatureMatrix
+from training.data.features import FeatureMatrix, sidecar_of
 from training.encoders.catalogue import encoder_for
 from training.encoders.feature_files import FeatureFiles, Sidecar
 from training.encoders.inputs import DIGEST_BYTES, ItemInputs, ItemPictures, ItemTexts
+from training.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,50 @@ def extract_features(
         )
         for inputs, reference in wanted
     }
+
+
+def check_made_features(dataset: Dataset, paths: Mapping[str, Path], *, data: Path) -> None:
+    """Hold the arrays that were made here against the texts and pictures that the items have today.
+
+    `paths` are those of `find_features`, `data` the dataset's directory. A picture that could not be read may still be
+    there. Where no item has a picture any more, or the record of the inputs is gone, a warning has to do: such arrays
+    come from another machine. Raises DatasetError where a row was made of something else than its item's.
+    """
+    for kind in (ItemTexts, ItemPictures):
+        path = paths.get(kind.modality)
+        if path is None or not sidecar_of(path).is_file():
+            continue
+        out = "" if path.parent == data else f" --out {path.parent}"
+        again = f"run `magnet-train features --data {data}{out}` again"
+        inputs, files = kind(dataset.items), FeatureFiles.of(path.parent, path.name.removesuffix("_feat.npy"))
+        try:
+            record = files.record()
+        except DatasetError as error:
+            raise DatasetError(files.values, f"{error}; {again}") from error
+        if record is None or (kind is ItemPictures and not inputs):
+            logger.warning("%s: whether its rows still belong to the items cannot be checked", path)
+            continue
+        differing = _differing(*record, inputs.digests())
+        if len(differing):
+            raise DatasetError(
+                path,
+                f"expected features of the items as they are, {len(differing)} of {dataset.n_items} rows are not of "
+                f"their item's {inputs.kind}, the first is of item {dataset.items.item_ids[differing[0]]!r}; {again}",
+            )
+
+
+def _differing(made_of: NDArray[np.uint8], n_unreadable: int, digests: list[bytes | None]) -> NDArray[np.int64]:
+    """Item rows that were made of another input; of nothing counts, if it is more rows than were unreadable."""
+    before, now = (np.zeros((len(digests), DIGEST_BYTES), np.uint8) for _ in range(2))
+    before[: len(made_of)] = made_of[: len(digests)]
+    for row, digest in enumerate(digests):
+        if digest is not None:
+            now[row] = np.frombuffer(digest, np.uint8)
+    other = (before != now).any(axis=1)
+    not_made = other & ~before.any(axis=1)
+    if int(not_made.sum()) <= n_unreadable:
+        other &= ~not_made
+    return np.flatnonzero(other)
 
 
 def _extract(

@@ -77,6 +77,22 @@ class FeatureFiles:
             return {}
         return {inputs[row].tobytes(): values[row] for row in np.flatnonzero(inputs.any(axis=1))}
 
+    def record(self) -> tuple[NDArray[np.uint8], int] | None:
+        """What the rows were made of: digests (n, DIGEST_BYTES), zero where of nothing, and how many were unreadable.
+
+        None where the files do not say. Raises DatasetError where they are not those of one extraction.
+        """
+        try:
+            sidecar = Sidecar.model_validate_json(self.sidecar.read_bytes())
+        except ValueError:
+            return None  # of another version, or by hand
+        if not self.inputs.is_file():
+            return None
+        if sidecar.inputs_sha256 != sha256(self.inputs):
+            raise DatasetError(self.inputs, f"expected the record that {self.sidecar.name} tells of, found another")
+        inputs: NDArray[np.uint8] = np.load(self.inputs)
+        return inputs, sidecar.n_unreadable
+
     def write(self, values: NDArray[np.float32], inputs: NDArray[np.uint8], sidecar: Sidecar) -> None:
         """Replace the three files; the sidecar's hashes are filled in here. Raises StoreFull or StoreUnusable."""
         with storage_errors(f"writing {self.values}"):

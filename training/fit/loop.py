@@ -92,7 +92,7 @@ def run_phase(
 
     Raises:
         NotANumber: a loss or a gradient was not finite.
-        Interrupted: Ctrl-C, after the step that it came in; the checkpoint allows `--resume`.
+        Interrupted: Ctrl-C, after the step that it came in; the message has the run's advice on going on.
         TrainingError: a checkpoint is damaged, or of another model.
 
     """
@@ -173,10 +173,7 @@ def run_phase(
 
 
 def _interrupted(phase: Phase[Any], run: Run, step: int) -> Interrupted:
-    return Interrupted(
-        f"interrupted in {phase.name} after step {step}, checkpoint written; "
-        f"the same command with --resume --out {run.directory} goes on from there"
-    )
+    return Interrupted(f"interrupted in {phase.name} after step {step}, checkpoint written; {run.advice}")
 
 
 def _step(phase: Phase[Any], run: Run, step: int) -> dict[str, float]:

@@ -43,6 +43,12 @@ class Run:
     scalars: Scalars | None = None
     earlier: list[float] = field(default_factory=list)
     """Seconds that phases had taken before this process resumed them, or found them done; members share the list."""
+    advice: str = ""
+    """How to go on after Ctrl-C; by default with `--resume` in the directory that the run began with, also where a fit
+    has a directory of its own within it."""
+
+    def __post_init__(self) -> None:
+        self.advice = self.advice or f"the same command with --resume --out {self.directory} goes on from there"
 
     @property
     def checkpoints(self) -> Path:

@@ -112,6 +112,24 @@ def test_modalities_take_their_names_from_files_and_later_directories_win(tmp_pa
         find_features(run)
 
 
+@pytest.mark.parametrize("stem", ["item price", "größe", "", "-x", "a" * 101])
+def test_a_modalitys_name_that_no_snapshot_can_have_is_named(tmp_path: Path, stem: str) -> None:
+    with pytest.raises(DatasetError, match=rf"{stem}_feat\.npy: expected .*letters.*found {stem!r}"):
+        load_dataset(directory_with(tmp_path, {stem: np.ones((3, 2))}))
+
+
+@pytest.mark.parametrize("stem", ["behaviour", "collaborative", "item-item"])
+def test_a_modality_cannot_be_called_what_people_did(tmp_path: Path, stem: str) -> None:
+    with pytest.raises(DatasetError, match=rf"{stem}_feat\.npy: expected another name"):
+        load_dataset(directory_with(tmp_path, {stem: np.ones((3, 2))}))
+
+
+def test_names_that_a_snapshot_can_have_are_kept(tmp_path: Path) -> None:
+    names = ["0", "Price.2-log_x", "a" * 100]
+    found = load_dataset(directory_with(tmp_path, {name: np.ones((3, 2)) for name in names}))
+    assert set(found.features) == set(names)
+
+
 @pytest.mark.parametrize("sidecar", ["{", "[]", '{"encoder": 3}', "{}"])
 def test_a_damaged_sidecar_is_named(tmp_path: Path, sidecar: str) -> None:
     directory = directory_with(tmp_path, {"text": np.ones((2, 2))})

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -109,6 +110,23 @@ def test_parquet_takes_integer_ids_and_dates() -> None:
     assert dataset.interactions.timestamp.tolist() == [86_400, 1.5]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_parquet_takes_times_of_every_unit(
+    unit: Literal["s", "ms", "us", "ns"], zone: str | None, tmp_path: Path
+) -> None:
+    """Nanoseconds are pandas' own; seconds reach beyond what microseconds can count."""
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    seconds = [0, 1_700_000_000, 10**13 if unit == "s" else -5]
+    counts = [second * per_second + (7 if unit == "ns" else 0) for second in seconds]
+    times = pa.array(counts, pa.timestamp(unit, zone))
+    table = pa.table({"user_id": ["u"] * 3, "item_id": ["a", "b", "c"], "timestamp": times})
+    pq.write_table(table, tmp_path / "interactions.parquet")
+    found = load_dataset(tmp_path).interactions.timestamp
+    assert found is not None
+    np.testing.assert_allclose(found, seconds, rtol=1e-15, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("label", "min_rating", "kept"),
     [
@@ -128,9 +146,9 @@ def test_which_ratings_count(label: str, min_rating: float | None, kept: list[fl
 
 
 def test_a_cell_larger_than_a_block_is_read() -> None:
-    long_id = "x" * (BLOCK_BYTES + 1000)
-    dataset = load_file("interactions.csv", f"user_id,item_id\nu,a\n{long_id},b\n".encode())
-    assert dataset.user_ids == ["u", long_id]
+    note = "x" * (BLOCK_BYTES + 1000)
+    dataset = load_file("interactions.csv", f"user_id,item_id,note\nu,a,\nv,b,{note}\n".encode())
+    assert dataset.user_ids == ["u", "v"]
 
 
 BREAKS = {
@@ -204,6 +222,18 @@ def test_a_required_column_that_is_absent_or_doubled_is_named() -> None:
     assert error.column == "item_id"
     assert "'user_id', 'product'" in str(error)
     assert "'user_id' and 'userID'" in str(error_of("interactions.csv", b"user_id,userID,item_id\nu,v,i\n"))
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+def test_an_id_that_no_snapshot_can_have_is_named(column: str) -> None:
+    """Bytes count, not characters."""
+    ids = {"user_id": "u", "item_id": "i"}
+    row = ",".join((ids | {column: "é" * 256}).values())
+    load_file("interactions.csv", f"user_id,item_id\nu,i\n{row}\n".encode())
+    row = ",".join((ids | {column: "é" * 256 + "x"}).values())
+    error = error_of("interactions.csv", f"user_id,item_id\nu,i\n{row}\n".encode())
+    assert (error.place, error.column) == ("line 3", column)
+    assert "1 to 512 bytes, found 513" in str(error)
 
 
 def test_parquet_problems_are_named_by_row() -> None:

@@ -54,6 +54,22 @@ def test_parquet_takes_lists_of_categories_and_nulls(tmp_path: Path) -> None:
     assert items.descriptions == [None, None]
 
 
+def test_what_parquet_cannot_be_cast_to_text_is_named(tmp_path: Path) -> None:
+    nested = pa.array([[{"name": "x"}], None])
+    pq.write_table(pa.table({"item_id": ["a", "b"], "categories": nested}), tmp_path / "items.parquet")
+    with pytest.raises(DatasetError, match=r"items\.parquet, column 'categories': expected text"):
+        read_items(tmp_path / "items.parquet")
+
+
+def test_a_category_or_id_that_no_snapshot_can_have_is_named(tmp_path: Path) -> None:
+    long = "x" * 513
+    with pytest.raises(DatasetError, match=r"items\.csv, line 3, column 'categories': .*512 bytes, found 513"):
+        read_csv(tmp_path, f"item_id,categories\na,Toys\nb,Toys|{long}\n".encode())
+    with pytest.raises(DatasetError, match=r"items\.csv, line 3, column 'item_id': .*512 bytes, found 513"):
+        read_csv(tmp_path, f"item_id,categories\na,Toys\n{long},Toys\n".encode())
+    assert read_csv(tmp_path, f"item_id,categories\na,{long[1:]}\n".encode()).categories == [(long[1:],)]
+
+
 def test_an_id_that_comes_twice_is_named_with_both_lines(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"items\.csv, line 4, column 'item_id'.*'a' already at line 2"):
         read_csv(tmp_path, b"item_id,title\na,A\nb,B\na,C\n")

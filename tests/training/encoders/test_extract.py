@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from model_store.encoders import ContentEncoder
 from tests.support.encoders import encoder_store, filter_bank, minilm, picture, plain
 from training.data.dataset import load_dataset
+from training.data.features import find_features
+from training.encoders import extract as extraction
 from training.encoders.commands import encoder_group, features_command
 from training.encoders.extract import extract_features
 from training.errors import DatasetError
@@ -109,6 +111,91 @@ def test_only_what_is_new_is_encoded(folder: Path, encoded: list[int]) -> None:
     # a, b and the unreadable d; only d again; e, b and d
     assert encoded == [3, 1, 3]
     assert sidecar(folder, "image")["reused"] == 2
+
+
+def check(folder: Path) -> None:
+    extraction.check_made_features(load_dataset(folder), find_features(folder), data=folder)
+
+
+def swap_two(folder: Path) -> None:
+    write_items(folder, [ITEMS[1], ITEMS[0], *ITEMS[2:]])
+
+
+def change_a_picture(folder: Path) -> None:
+    (folder / "b.png").write_bytes(picture(plain(0, 255, 0)))
+
+
+def take_a_picture_away(folder: Path) -> None:
+    (folder / "a.png").unlink()
+
+
+def add_a_picture(folder: Path) -> None:
+    (folder / "c.png").write_bytes(picture(plain(1, 2, 3)))
+    write_items(folder, [*ITEMS[:2], ("c", "", "", "", "c.png"), ITEMS[3]])
+
+
+def damage_the_record(folder: Path) -> None:
+    np.save(folder / "image_feat.inputs.npy", np.zeros((4, 16), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "rows", "first"),
+    [(swap_two, 2, "b"), (change_a_picture, 1, "b"), (take_a_picture_away, 1, "a"), (add_a_picture, 2, "c")],
+)
+def test_rows_of_another_picture_are_refused(folder: Path, change: Any, rows: int, first: str) -> None:
+    extract(folder)
+    check(folder)  # also with a picture that cannot be read
+    change(folder)
+    message = (
+        rf"image_feat\.npy.*{rows} of 4 rows .*the first is of item '{first}'.*magnet-train features --data {folder}"
+    )
+    with pytest.raises(DatasetError, match=message):
+        check(folder)
+    extract(folder)
+    check(folder)
+
+
+def test_rows_of_another_text_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encoded_texts(self: object, texts: list[str | None], **_: object) -> Any:
+        return np.ones((len(texts), 384), np.float32), np.array([text is not None for text in texts])
+
+    monkeypatch.setattr(ContentEncoder, "encode_texts", encoded_texts)
+    extract(folder, text=minilm().name, image=None)
+    check(folder)
+    write_items(folder, [ITEMS[0], ("b", "Green shirt", "", "", "b.png"), *ITEMS[2:]])
+    with pytest.raises(DatasetError, match=r"text_feat\.npy.*1 of 4 rows"):
+        check(folder)
+    (folder / "items.csv").unlink()  # ids and pictures alone: nothing says what the rows were made of
+    with pytest.raises(DatasetError, match=r"text_feat\.npy.*3 of 4 rows"):
+        check(folder)
+
+
+def test_a_record_of_inputs_that_is_not_the_sidecars_is_refused(folder: Path) -> None:
+    extract(folder)
+    damage_the_record(folder)
+    with pytest.raises(DatasetError, match=r"image_feat\.inputs\.npy.*magnet-train features"):
+        check(folder)
+
+
+def test_arrays_that_cannot_be_checked_are_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody else's silently; those made here with a warning, where pictures or the record are on another machine."""
+    np.save(folder / "image_feat.npy", np.ones((4, 2), np.float32))
+    with caplog.at_level(logging.WARNING):
+        check(folder)
+    assert not caplog.records
+    (folder / "image_feat.npy").unlink()
+    extract(folder)
+    for name in "abd":
+        (folder / f"{name}.png").unlink()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        check(folder)
+    assert "image_feat.npy" in caplog.records[-1].getMessage()
+    (folder / "image_feat.inputs.npy").unlink()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        check(folder)
+    assert "image_feat.npy" in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize("damage", ["values", "inputs", "sidecar", "encoder"])

@@ -117,6 +117,15 @@ def test_an_interrupted_and_resumed_run_is_the_same_run(step: int, tmp_path: Pat
     assert histories[0] == histories[1]
 
 
+def test_the_advice_is_of_the_command_that_was_given(tmp_path: Path) -> None:
+    """A fit within a run has a directory of its own, which no command can go on with."""
+    outer = Run(tmp_path / "run")
+    with pytest.raises(Interrupted, match=rf"--resume --out {outer.directory} goes on"):
+        fitted(Quadratic(at_step=interrupt_at(3)), replace(outer, directory=outer.directory / "joined", seed=1))
+    with pytest.raises(Interrupted, match=r"checkpoint written; ask me again$"):
+        fitted(Quadratic(at_step=interrupt_at(3)), Run(tmp_path / "other", advice="ask me again"))
+
+
 def test_an_interruption_in_the_last_step_is_not_forgotten(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         fitted(Quadratic(at_step=interrupt_at(39)), Run(tmp_path))
