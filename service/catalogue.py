@@ -26,7 +26,7 @@ class Catalogue:
         self._mirror = mirror
         self._views: dict[str, View] = {}
         self._encoders: dict[str, ItemEncoder] = {}
-        self._encoded: dict[tuple[str, str, int], EncodedItem | None] = {}
+        self._encoded: dict[tuple[str, str, int, int], EncodedItem | None] = {}
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
 
@@ -53,7 +53,7 @@ class Catalogue:
     async def refresh(self) -> None:
         """Take in every change that the mirror knows by now."""
         for view in list(self._views.values()):
-            if view.version < self._mirror.items_version:
+            if view.edition != self._mirror.edition:
                 await self._renew(view.served)
 
     def close(self) -> None:
@@ -62,27 +62,28 @@ class Catalogue:
 
     async def _renew(self, served: ServedSnapshot) -> None:
         async with self._turn:
-            items, version = dict(self._mirror.items), self._mirror.items_version
+            items, edition = dict(self._mirror.items), self._mirror.edition
             loop = asyncio.get_running_loop()
-            view = await loop.run_in_executor(self._thread, self._build, served, version, items)
+            view = await loop.run_in_executor(self._thread, self._build, served, edition, items)
             self._views.pop(served.id, None)
             self._views[served.id] = view
 
-    def _build(self, served: ServedSnapshot, version: int, items: Mapping[str, LiveItem]) -> View:
+    def _build(self, served: ServedSnapshot, edition: tuple[int, int], items: Mapping[str, LiveItem]) -> View:
+        losses, version = edition
         rows = {}
         for item in sorted(items.values(), key=lambda item: item.version):
             content = ItemContent.read(item.content) if item.content is not None else None
             encoded = None
             if content is not None and served.snapshot.item_row(item.item_id) is None:
-                encoded = self._encode(served, item, content)
+                encoded = self._encode(served, losses, item, content)
             info = content.info(item.item_id) if content is not None else None
             rows[item.item_id] = LiveRow(info, item.version, item.hidden, encoded)
-        current = {(served.id, item.item_id, item.version) for item in items.values()}
+        current = {(served.id, item.item_id, losses, item.version) for item in items.values()}
         self._encoded = {key: kept for key, kept in self._encoded.items() if key[0] != served.id or key in current}
-        return View(served, version, rows)
+        return View(served, version, rows, losses)
 
-    def _encode(self, served: ServedSnapshot, item: LiveItem, content: ItemContent) -> EncodedItem | None:
-        key = (served.id, item.item_id, item.version)
+    def _encode(self, served: ServedSnapshot, losses: int, item: LiveItem, content: ItemContent) -> EncodedItem | None:
+        key = (served.id, item.item_id, losses, item.version)
         if key not in self._encoded:
             encoder = self._encoders.get(served.id)
             try:

@@ -29,7 +29,7 @@ class Trends:
         self._mirror = mirror
         self._half_life_days = half_life_days
         self._counts: OrderedDict[int, list[DailyCount]] = OrderedDict({0: []})
-        self._arrays: OrderedDict[tuple[str, int, int], NDArray[np.float32]] = OrderedDict()
+        self._arrays: OrderedDict[tuple[str, tuple[int, int], int], NDArray[np.float32]] = OrderedDict()
 
     @property
     def period(self) -> int:
@@ -60,7 +60,7 @@ class Trends:
     def popularity(self, view: View, period: int) -> NDArray[np.float32]:
         """(I+A,): popularity as of `period`, or as of the newest one where that is no longer known."""
         period = period if period in self._counts else self.period
-        key = (view.served.id, view.version, period)
+        key = (view.served.id, view.edition, period)
         found = self._arrays.get(key)
         if found is None:
             found = self._arrays[key] = self._with_counts(view, period)

@@ -39,10 +39,12 @@ class LiveRow:
 class View:
     """One snapshot with one version of the live items."""
 
-    def __init__(self, served: ServedSnapshot, version: int, live: Mapping[str, LiveRow]) -> None:
+    def __init__(self, served: ServedSnapshot, version: int, live: Mapping[str, LiveRow], losses: int = 0) -> None:
         self.served = served
         self.version = version
         """The newest change to any item that this shows."""
+        self.edition = losses, version
+        """No two states of the live items share one: after a loss of its memory the store counts from 1 again."""
         base = served.snapshot.item_row
         changed = {row: item for item_id, item in live.items() if (row := base(item_id)) is not None}
         new = {item_id: item for item_id, item in live.items() if item.encoded is not None and base(item_id) is None}
