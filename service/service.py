@@ -46,7 +46,7 @@ class Service:
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store, settings.index, settings.answer_ttl_seconds)
         self.mirror = Mirror(state_store_for(settings))
-        self.catalogue = Catalogue(self.mirror)
+        self.catalogue = Catalogue(self.mirror, self.deployment)
         self.recall = Recall(self.deployment)
         self.encoders = ContentEncoders(settings.store)
         self.picture_turn = asyncio.Semaphore(1)
@@ -130,6 +130,7 @@ class Service:
         """Only the snapshot before is still asked for, by pages that name it; the new one was loaded afresh."""
         previous = self.deployment.previous
         self.recommender.routed.keep_only(previous.id if previous is not None else None)
+        self.catalogue.let_go()
 
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""
