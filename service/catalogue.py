@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from service.content import ItemContent
-from service.deployment import Deployment
 from service.new_items import EncodedItem, ItemEncoder
 from service.served import ServedSnapshot
 from service.state.mirror import Mirror
@@ -21,9 +20,10 @@ log = logging.getLogger("magnet.catalogue")
 class Catalogue:
     """Views of the live items. Encoding happens in one thread of its own, never on the event loop."""
 
-    def __init__(self, mirror: Mirror, deployment: Deployment) -> None:
+    def __init__(self, mirror: Mirror, loaded: Callable[[str], ServedSnapshot | None]) -> None:
+        """`loaded` tells which snapshots are asked for: the one that is served, and the one before."""
         self._mirror = mirror
-        self._deployment = deployment
+        self._loaded = loaded
         self._views: dict[str, View] = {}
         self._encoders: dict[str, ItemEncoder] = {}
         self._encoded: dict[tuple[str, str, int, int], EncodedItem | None] = {}
@@ -49,8 +49,8 @@ class Catalogue:
 
     def let_go(self, besides: ServedSnapshot | None = None) -> None:
         """Keep nothing of any snapshot but the one that is served, the one before, and the one that is made ready."""
-        using = (self._deployment.active, self._deployment.previous, besides)
-        kept = {served.id for served in using if served is not None}
+        ready = None if besides is None else besides.id
+        kept = {name for name in self._encoders if name == ready or self._loaded(name) is not None}
         self._views = {name: view for name, view in self._views.items() if name in kept}
         self._encoders = {name: encoder for name, encoder in self._encoders.items() if name in kept}
 

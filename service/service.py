@@ -47,7 +47,7 @@ class Service:
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store, settings.index, settings.answer_ttl_seconds)
         self.mirror = Mirror(state_store_for(settings))
-        self.catalogue = Catalogue(self.mirror, self.deployment)
+        self.catalogue = Catalogue(self.mirror, self.deployment.loaded)
         self.recall = Recall(self.deployment)
         self.encoders = ContentEncoders(settings.store)
         self.picture_turn = asyncio.Semaphore(1)
