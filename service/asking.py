@@ -27,7 +27,7 @@ class RoutedKey(NamedTuple):
     """Everything that a user's state and the terms of its items depend on."""
 
     snapshot_id: str
-    items_version: int
+    edition: tuple[int, int]
     user_id: str
     user_version: int
 
@@ -86,7 +86,7 @@ def asker_for(view: View, user_id: str, events: UserEvents = NO_EVENTS, at_versi
     row = None if events.forgotten_at else served.snapshot.user_row(user_id)
     base = served.snapshot.history(row) if row is not None else np.zeros(0, np.int32)
     limit = events.version if at_version is None else at_version
-    key = RoutedKey(served.id, view.version, user_id, limit)
+    key = RoutedKey(served.id, view.edition, user_id, limit)
     if not events.events or events.events[0].version > limit:
         if row is None or len(base) == 0:
             exists = row is not None

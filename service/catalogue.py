@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from service.content import ItemContent
@@ -15,27 +15,24 @@ from service.state.protocol import LiveItem
 from service.view import LiveRow, View
 
 log = logging.getLogger("magnet.catalogue")
-VIEWS_KEPT = 2
-"""The snapshot that is served and the one before."""
 
 
 class Catalogue:
     """Views of the live items. Encoding happens in one thread of its own, never on the event loop."""
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, loaded: Callable[[str], ServedSnapshot | None]) -> None:
+        """`loaded` tells which snapshots are asked for: the one that is served, and the one before."""
         self._mirror = mirror
+        self._loaded = loaded
         self._views: dict[str, View] = {}
         self._encoders: dict[str, ItemEncoder] = {}
-        self._encoded: dict[tuple[str, str, int], EncodedItem | None] = {}
+        self._encoded: dict[tuple[str, str, int, int], EncodedItem | None] = {}
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
 
     def view(self, served: ServedSnapshot) -> View:
-        """The catalogue as of the last refresh, seen from `served`."""
-        found = self._views.get(served.id)
-        if found is None:
-            found = self._views[served.id] = View(served, 0, {})
-        return found
+        """The catalogue as of the last refresh, seen from `served`; without live items where it was let go of."""
+        return self._views.get(served.id) or View(served, 0, {})
 
     def encoder(self, served: ServedSnapshot) -> ItemEncoder | None:
         """What makes new items known to this snapshot's model; None before the snapshot was prepared."""
@@ -46,53 +43,67 @@ class Catalogue:
         loop = asyncio.get_running_loop()
         # Always, for one that was made when this snapshot was served before would keep what was opened then.
         self._encoders[served.id] = await loop.run_in_executor(self._thread, ItemEncoder.of, served.snapshot)
-        await self._renew(served)
-        while len(self._views) > VIEWS_KEPT:
-            self._forget(next(iter(self._views)))
+        async with self._turn:
+            self._views[served.id] = await self._built(served)
+        self.let_go(besides=served)
+
+    def let_go(self, besides: ServedSnapshot | None = None) -> None:
+        """Keep nothing of any snapshot but the one that is served, the one before, and the one that is made ready."""
+        ready = None if besides is None else besides.id
+        kept = {name for name in self._encoders if name == ready or self._loaded(name) is not None}
+        self._views = {name: view for name, view in self._views.items() if name in kept}
+        self._encoders = {name: encoder for name, encoder in self._encoders.items() if name in kept}
 
     async def refresh(self) -> None:
         """Take in every change that the mirror knows by now."""
         for view in list(self._views.values()):
-            if view.version < self._mirror.items_version:
-                await self._renew(view.served)
+            if view.edition != self._mirror.edition:
+                await self._renew(view.served.id)
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(wait=True)
 
-    async def _renew(self, served: ServedSnapshot) -> None:
+    async def _renew(self, snapshot_id: str) -> None:
         async with self._turn:
-            items, version = dict(self._mirror.items), self._mirror.items_version
-            loop = asyncio.get_running_loop()
-            view = await loop.run_in_executor(self._thread, self._build, served, version, items)
-            self._views.pop(served.id, None)
-            self._views[served.id] = view
+            before = self._views.get(snapshot_id)
+            if before is None or before.edition == self._mirror.edition:
+                return
+            view = await self._built(before.served)
+            if self._views.get(snapshot_id) is before:  # else it was let go of meanwhile
+                self._views[snapshot_id] = view
 
-    def _build(self, served: ServedSnapshot, version: int, items: Mapping[str, LiveItem]) -> View:
+    async def _built(self, served: ServedSnapshot) -> View:
+        items, edition = dict(self._mirror.items), self._mirror.edition
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._build, served, edition, items)
+
+    def _build(self, served: ServedSnapshot, edition: tuple[int, int], items: Mapping[str, LiveItem]) -> View:
+        losses, version = edition
         rows = {}
         for item in sorted(items.values(), key=lambda item: item.version):
             content = ItemContent.read(item.content) if item.content is not None else None
             encoded = None
             if content is not None and served.snapshot.item_row(item.item_id) is None:
-                encoded = self._encode(served, item, content)
+                encoded = self._encode(served, losses, item, content)
             info = content.info(item.item_id) if content is not None else None
             rows[item.item_id] = LiveRow(info, item.version, item.hidden, encoded)
-        current = {(served.id, item.item_id, item.version) for item in items.values()}
-        self._encoded = {key: kept for key, kept in self._encoded.items() if key[0] != served.id or key in current}
-        return View(served, version, rows)
+        current = {(served.id, item.item_id, losses, item.version) for item in items.values()}
+        self._encoded = {
+            key: kept
+            for key, kept in self._encoded.items()
+            if (key in current if key[0] == served.id else key[0] in self._encoders)
+        }
+        return View(served, version, rows, losses)
 
-    def _encode(self, served: ServedSnapshot, item: LiveItem, content: ItemContent) -> EncodedItem | None:
-        key = (served.id, item.item_id, item.version)
+    def _encode(self, served: ServedSnapshot, losses: int, item: LiveItem, content: ItemContent) -> EncodedItem | None:
+        key = (served.id, item.item_id, losses, item.version)
+        encoder = self._encoders.get(served.id)
+        if encoder is None:  # let go of meanwhile: nobody will see this view
+            return None
         if key not in self._encoded:
-            encoder = self._encoders.get(served.id)
             try:
-                self._encoded[key] = None if encoder is None else encoder.encode(content.features_for(encoder.widths))
+                self._encoded[key] = encoder.encode(content.features_for(encoder.widths))
             except Exception as error:  # ONNX Runtime's errors share no base; one bad item must not stop the others
                 log.error("item %r cannot be encoded for snapshot %s: %s", item.item_id, served.id, error)
                 self._encoded[key] = None
         return self._encoded[key]
-
-    def _forget(self, snapshot_id: str) -> None:
-        del self._views[snapshot_id]
-        self._encoders.pop(snapshot_id, None)
-        self._encoded = {key: encoded for key, encoded in self._encoded.items() if key[0] != snapshot_id}

@@ -197,8 +197,8 @@ class Recommender:
         events = self._mirror.peek(user_id)
         if events is None:
             return None
-        items_version = self._catalogue.view(served).version
-        return served.id, events.version, items_version, self._trends.period, self.degraded()
+        edition = self._catalogue.view(served).edition
+        return served.id, self._mirror.losses, events.version, edition, self._trends.period, self.degraded()
 
     async def kept(self, recommendation_id: str) -> KeptAnswer | None:
         """An answer of late; None once it has left, or once its user was forgotten."""

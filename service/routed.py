@@ -1,6 +1,6 @@
 """What the router made of recent users, for the next page and `/explain`: who asks, and the terms of scored items.
 
-Kept under snapshot, version of the live items, user and version of the user's events, so that nothing stale is found.
+Kept under snapshot, edition of the live items, user and version of the user's events, so that nothing stale is found.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class RoutedUsers:
     def asker(self, view: View, user_id: str, events: UserEvents, at_version: int | None = None) -> Asker:
         """As `asker_for`, which is asked only where the answer is not kept."""
         limit = events.version if at_version is None else at_version
-        key = RoutedKey(view.served.id, view.version, user_id, limit)
+        key = RoutedKey(view.served.id, view.edition, user_id, limit)
         found = self._find(key)
         # A store that lost its memory counts versions from the beginning again: the events decide.
         if found is not None and (found.events is events or found.events == events):
@@ -113,7 +113,7 @@ class RoutedUsers:
     def _of(self, view: View, asker: Asker) -> Routed | None:
         """The entry of this very asker; None where it has left, or where `view` is not the one it was made for."""
         key = asker.routed
-        if key is None or (key.snapshot_id, key.items_version) != (view.served.id, view.version):
+        if key is None or (key.snapshot_id, key.edition) != (view.served.id, view.edition):
             return None
         found = self._find(key)
         return found if found is not None and found.asker is asker else None

@@ -18,6 +18,7 @@ from service.recall import Recall
 from service.recommender import Recommender
 from service.rendering import items_of
 from service.schemas.queries import RankingQuery
+from service.served import ServedSnapshot
 from service.settings import Settings
 from service.state.embedded import EmbeddedState
 from service.state.mirror import Mirror
@@ -46,13 +47,13 @@ class Service:
         self.workbench = Workbench(settings.threads)
         self.deployment = Deployment(settings.store, settings.index, settings.answer_ttl_seconds)
         self.mirror = Mirror(state_store_for(settings))
-        self.catalogue = Catalogue(self.mirror)
+        self.catalogue = Catalogue(self.mirror, self.deployment.loaded)
         self.recall = Recall(self.deployment)
         self.encoders = ContentEncoders(settings.store)
         self.picture_turn = asyncio.Semaphore(1)
         """One picture at a time: 50 million pixels take hundreds of megabytes while they are decoded."""
         pace, verify = settings.snapshot_poll_seconds, settings.verify_at_start
-        self.watcher = Watcher(self.deployment, self.catalogue.prepare, self._swapped, self.metrics, pace, verify)
+        self.watcher = Watcher(self.deployment, self._prepare, self._swapped, self.metrics, pace, verify)
         self.trends = Trends(self.mirror, settings.popular_half_life_days)
         memory, disk = int(settings.ahead_memory_mb * 2**20), int(settings.ahead_disk_mb * 2**20)
         self.ahead = Ahead(self.workbench, self.metrics, memory, disk)
@@ -126,10 +127,16 @@ class Service:
             await self.recommender.forget(users)
             await self.prepared.forget(users)
 
+    async def _prepare(self, served: ServedSnapshot) -> None:
+        """Make ready what a snapshot needs before it is served."""
+        await self.trends.prepare(served)  # first: pages of the one before may ask for the view as soon as it is there
+        await self.catalogue.prepare(served)
+
     def _swapped(self) -> None:
         """Only the snapshot before is still asked for, by pages that name it; the new one was loaded afresh."""
         previous = self.deployment.previous
         self.recommender.routed.keep_only(previous.id if previous is not None else None)
+        self.catalogue.let_go()
 
     def degraded(self) -> list[str]:
         """What does not work as it should, in words."""

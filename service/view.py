@@ -39,23 +39,26 @@ class LiveRow:
 class View:
     """One snapshot with one version of the live items."""
 
-    def __init__(self, served: ServedSnapshot, version: int, live: Mapping[str, LiveRow]) -> None:
+    def __init__(self, served: ServedSnapshot, version: int, live: Mapping[str, LiveRow], losses: int = 0) -> None:
         self.served = served
         self.version = version
         """The newest change to any item that this shows."""
+        self.edition = losses, version
+        """No two states of the live items share one: after a loss of its memory the store counts from 1 again."""
         base = served.snapshot.item_row
         changed = {row: item for item_id, item in live.items() if (row := base(item_id)) is not None}
         new = {item_id: item for item_id, item in live.items() if item.encoded is not None and base(item_id) is None}
         self._changed = {row: item.info for row, item in changed.items() if item.info is not None}
         self._added_ids = list(new)
-        self._added_rows = {item_id: served.n_items + place for place, item_id in enumerate(new)}
+        self.added_rows = {item_id: served.n_items + place for place, item_id in enumerate(new)}
+        """By id, the rows of the added items."""
         self._added_infos = [item.info or ItemInfo(item_id, None, (), None, None) for item_id, item in new.items()]
         self._displays = {row: Display(info.item_id, info.title, info.image) for row, info in self.added_texts()}
         self._encoded = [item.encoded for item in new.values() if item.encoded is not None]
         self._added = AddedItems(served.snapshot, self._encoded) if self._encoded else None
         self.n_items = served.n_items + len(new)
         hidden = {row: item.version for row, item in changed.items() if item.hidden}
-        hidden |= {self._added_rows[item_id]: item.version for item_id, item in new.items() if item.hidden}
+        hidden |= {self.added_rows[item_id]: item.version for item_id, item in new.items() if item.hidden}
         self._hidden = np.array(sorted(hidden.items()), np.int64).reshape(-1, 2)
         self._added_versions = np.array([item.version for item in new.values()], np.int64)
         # A cache that held the view would keep it, and with it the snapshot, until the next full collection.
@@ -64,7 +67,7 @@ class View:
     def item_row(self, item_id: str) -> int | None:
         """The row of an item, hidden or not; None if unknown."""
         row = self.served.snapshot.item_row(item_id)
-        return self._added_rows.get(item_id) if row is None else row
+        return self.added_rows.get(item_id) if row is None else row
 
     def is_hidden(self, row: int) -> bool:
         """Whether the item is hidden now."""

@@ -69,12 +69,17 @@ class EmbeddedState(StateStore):
         """See `StateStore.start`."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._reader = await asyncio.to_thread(self._connect)
+            reader = await asyncio.to_thread(self._connect)
         except (OSError, sqlite3.Error) as error:
             raise StateUnavailable(f"{self.folder}: expected a writable folder, found: {error}") from error
+        try:
+            if self._shelf is not None:
+                await self._shelf.start()
+        except BaseException:  # it is tried again, several times a second
+            reader.close()
+            raise
         self._writer.start()
-        if self._shelf is not None:
-            await self._shelf.start()
+        self._reader = reader
 
     async def stop(self) -> None:
         """See `StateStore.stop`."""

@@ -34,6 +34,8 @@ class Mirror:
         self.items: dict[str, LiveItem] = {}
         self.items_version = 0
         """The version of the newest change to any item."""
+        self.losses = 0
+        """How often the store lost its memory: it counts versions from the beginning again then."""
         self._forgotten: set[str] = set()
         """Everybody who has a tombstone: it holds even while the store cannot be asked."""
         self._heard = Heard()
@@ -41,6 +43,11 @@ class Mirror:
         self._listed = False
         self.failure: str | None = None
         """Why the store does not answer, while it does not."""
+
+    @property
+    def edition(self) -> tuple[int, int]:
+        """What tells the items of now from those at any other time."""
+        return self.losses, self.items_version
 
     async def catch_up(self) -> frozenset[str]:
         """Open the store where it is not, take in what happened since the last time, and say who was forgotten.
@@ -145,6 +152,8 @@ class Mirror:
             self._users.clear()
             self._forgotten.clear()
             self.items.clear()
+            self.items_version = 0
+            self.losses += 1
             self._heard, self._listed = Heard(), False
         self._forgotten |= changes.forgotten
         self._drop(changes.users)

@@ -1,7 +1,7 @@
 """State in Redis, shared by workers and replicas.
 
 Durable keys, without a time to live: `log`, a stream with every event (`u` user, `e` event, `d` day where it counts)
-and every note of a change (`u` forgotten user, `i` item), its ids the versions;
+and every note of a change (`u` forgotten user, `i` item and `t` when), its ids the versions;
 `user:<id>`, the versions of a user's events; `event_ids`; `items`; `forgotten`; `day:<n>`, positive events per item;
 `epoch`, a random word that a Redis which lost its memory no longer has. Caches, with one: `answer:<id>`.
 """
@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -64,6 +64,8 @@ class RedisState(StateStore):
         self._remember = self._redis.register_script(REMEMBER)
         self._set_item = self._redis.register_script(SET_ITEM)
         self._epoch: bytes | None = None
+        self._told: tuple[bytes, dict[bytes, bytes]] | None = None
+        """The newest entry of the log, as of the changes that were told last."""
         self._waiting: list[tuple[str, float, str | None, bytes]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._wanted: list[tuple[str, asyncio.Future[UserEvents]]] = []
@@ -137,22 +139,23 @@ class RedisState(StateStore):
         return await self._change_item(item_id, "1", b"")
 
     async def changes(self, after: int) -> Changes:
-        """See `StateStore.changes`. A lost epoch means a lost memory: everything mirrored is void."""
+        """See `StateStore.changes`. Everything mirrored is void where the epoch is lost, and with it the memory, and
+        where the log is no longer the one that was told of: a backup was restored, or a replica took over.
+        """
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.get(self._key("epoch"))
         pipeline.get(self._key("version"))
-        epoch, newest = await self._asked(pipeline.execute())
-        version = int(newest or 0)
+        pipeline.xrevrange(self._key("log"), count=1)
+        pipeline.xrange(self._key("log"), f"{after}-0", f"{after}-0")
+        epoch, counted, newest, told = await self._asked(pipeline.execute())
+        version = int(counted or 0)
         if epoch is None or epoch != self._epoch:
-            self._losses = [
-                f"redis: came back without its memory, noticed at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: what was "
-                "acknowledged before is lost where the event log was not exported; restart the service to clear this"
-            ]
-            await self.start()
-            return replace(await self.changes(0), everything=True)
+            return await self._anew("its memory")
         if after == 0:
             gone = frozenset(user.decode() for user in await self._asked(self._redis.hkeys(self._key("forgotten"))))
-            return Changes(version, gone, await self._items(), gone)
+            everything = Changes(version, gone, await self._items(), gone)
+            self._told = newest[0] if newest else None
+            return everything
         users: set[str] = set()
         forgotten: set[str] = set()
         items: set[bytes] = set()
@@ -169,7 +172,10 @@ class RedisState(StateStore):
                     items.add(item)
             if len(entries) < BLOCK:
                 break
+        if version < after or self._is_another(after, told, forgotten):
+            return await self._anew("its newest changes")
         changed = await self._items(sorted(items)) if items else ()
+        self._told = newest[0] if newest else None
         newer = tuple(item for item in changed if item.version > after)
         return Changes(version, frozenset(users), newer, frozenset(forgotten))
 
@@ -211,6 +217,28 @@ class RedisState(StateStore):
         while (found := await self._asked(self._redis.get(key))) is None and time.monotonic() < deadline:
             await asyncio.sleep(FLUSH_SECONDS)
         return None if found is None else bytes(found).partition(b" ")[2]
+
+    def _is_another(self, after: int, found: list[tuple[bytes, dict[bytes, bytes]]], forgotten: Set[str]) -> bool:
+        """Whether the log has another entry at `after` than was told of; an event leaves it where its user was
+        `forgotten` since.
+        """
+        told = self._told
+        if told is None or _version(told[0]) != after or found == [told]:
+            return False
+        return bool(found) or told[1].get(b"u", b"").decode() not in forgotten
+
+    async def _anew(self, lost: str) -> Changes:
+        """Everything, after a loss."""
+        self._losses = [
+            f"redis: came back without {lost}, noticed at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: what was "
+            "acknowledged before is lost where the event log was not exported; restart the service to clear this"
+        ]
+        try:
+            await self.start()
+            return replace(await self.changes(0), everything=True)
+        except StateUnavailable:
+            self._epoch = None  # nobody was told yet
+            raise
 
     async def _read_together(self) -> None:
         """Whoever asks while an answer is on its way is asked about in one call, with all others who do."""

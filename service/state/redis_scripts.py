@@ -84,6 +84,7 @@ end
 local version = redis.call('INCR', prefix .. 'version')
 local kept = version .. ' ' .. hidden .. ' ' .. content
 redis.call('HSET', prefix .. 'items', item, kept)
-redis.call('XADD', prefix .. 'log', version .. '-0', 'i', item)
+local now = redis.call('TIME')
+redis.call('XADD', prefix .. 'log', version .. '-0', 'i', item, 't', now[1] .. '.' .. now[2])
 return kept
 """

@@ -1,8 +1,12 @@
-"""Answers in a file that several workers share: written in the background, without waiting for the disk."""
+"""Answers in a file that several workers share: written in the background, without waiting for the disk.
+
+A power cut may damage such a file; it is a cache, so that a damaged one is begun anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -10,9 +14,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_store.errors import StoreError
+from model_store.lock import locked
 from service.errors import StateUnavailable
 from service.state.answers import born_at, may_come_within
 
+log = logging.getLogger("magnet.answers")
 FLUSH_SECONDS = 0.05
 MOST_WAITING = 10_000
 CLEAN_SECONDS = 30.0
@@ -31,6 +38,9 @@ DELETE FROM kept WHERE expires <=
 """
 MOST_ROUNDS = 20
 """Of taking down a tenth of the answers; a disk that others filled may still have no room after them."""
+DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What SQLite says of a file that is damaged, or none of answers: each byte of its head means something else."""
+LOCK_SECONDS = 10.0
 FORGET_SECONDS = 5.0
 """Longer than this nobody waits for a slow disk; what was forgotten is not given out all the same."""
 
@@ -58,10 +68,10 @@ class ShelfFile:
     async def start(self) -> None:
         """Open the file and begin to write. Raises `StateUnavailable`."""
         try:
-            self._reader = await asyncio.to_thread(self._connect)
-        except sqlite3.Error as error:
+            self._reader, writing = await asyncio.to_thread(self._open)
+        except (sqlite3.Error, OSError, StoreError) as error:
             raise StateUnavailable(f"{self._path}: {error}") from error
-        self._thread = threading.Thread(target=self._write, name="answer writer", daemon=True)
+        self._thread = threading.Thread(target=self._write, args=(writing,), name="answer writer", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
@@ -69,8 +79,10 @@ class ShelfFile:
         if self._thread is not None:
             await asyncio.to_thread(self._waiting.put, None)
             await asyncio.to_thread(self._thread.join)
+            self._thread = None
         if self._reader is not None:
             self._reader.close()
+            self._reader = None
 
     def put(self, recommendation_id: str, user_id: str | None, answer: bytes, ttl_seconds: float) -> None:
         """Keep an answer soon; dropped where the disk cannot keep up."""
@@ -99,18 +111,39 @@ class ShelfFile:
                 return bytes(rows[0][0]) if rows else None
             await asyncio.sleep(FLUSH_SECONDS)
 
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        """One connection to read by and one to write by. One worker at a time, so that all begin the same file anew."""
+        with locked(self._path.with_name(f"{self._path.name}.lock"), LOCK_SECONDS):
+            try:
+                first = self._connect()
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF not in DAMAGE:
+                    raise
+                log.warning("%s is damaged and begun anew: %s", self._path, error)
+                for suffix in ("", "-wal", "-shm"):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                first = self._connect()
+            try:
+                return first, self._connect()
+            except BaseException:
+                first.close()
+                raise
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA secure_delete = ON")  # what was forgotten is overwritten
-        ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
-        connection.execute(f"PRAGMA max_page_count = {self._max_bytes // page_bytes}")
-        connection.executescript(SCHEMA)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA secure_delete = ON")  # what was forgotten is overwritten
+            ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+            connection.execute(f"PRAGMA max_page_count = {self._max_bytes // page_bytes}")
+            connection.executescript(SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
-    def _write(self) -> None:
-        connection = self._connect()
+    def _write(self, connection: sqlite3.Connection) -> None:
         cleaned = time.monotonic()
         done = False
         while not done:

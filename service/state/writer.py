@@ -27,7 +27,9 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write, where that has not begun."""
+        if self._thread is not None:
+            return
         self._thread = threading.Thread(target=self._work, name="state writer", daemon=True)
         self._thread.start()
 

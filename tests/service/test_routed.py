@@ -120,14 +120,17 @@ def test_a_store_that_counts_from_the_beginning_again_is_noticed(served: ServedS
     assert not np.array_equal(routed.score(view, second, rows).amounts, expected.amounts)
 
 
-def test_another_view_is_scored_by_itself(served: ServedSnapshot, scored: list[int]) -> None:
+@pytest.mark.parametrize(("version", "losses"), [(1, 0), (0, 1)])
+def test_another_view_is_scored_by_itself(served: ServedSnapshot, scored: list[int], version: int, losses: int) -> None:
+    second = View(served, version, {}, losses)
     routed, rows = RoutedUsers(ROOMY, Metrics()), np.arange(20)
-    views = [View(served, version, {}) for version in (0, 1)]
+    views = [View(served, 0, {}), second]
     asker = routed.asker(views[0], USER, NO_EVENTS)
     for view in (views[0], views[1], views[0]):
         routed.score(view, asker, rows)
         routed.score_pair(view, asker, 3)
     assert scored == [20, 20, 1]
+    assert routed.asker(second, USER, NO_EVENTS) is not asker
 
 
 def test_the_least_recently_used_leave_first(served: ServedSnapshot) -> None:

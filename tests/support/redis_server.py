@@ -70,6 +70,17 @@ class RedisServer:
         shutil.rmtree(self.folder)
         self.start()
 
+    def back_up(self) -> Path:
+        """A copy of what it keeps, as of now."""
+        return Path(shutil.copytree(self.folder, self.folder.with_name(f"{self.folder.name} backed up")))
+
+    def restore(self, copy: Path) -> None:
+        """Come back with what it kept when it was backed up."""
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self.folder)
+        shutil.copytree(copy, self.folder)
+        self.start()
+
     def client(self) -> redis.Redis:
         """A plain client."""
         return redis.Redis(port=self.port, socket_timeout=5)

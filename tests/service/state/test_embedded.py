@@ -8,16 +8,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from service.errors import StateUnavailable
 from service.state.answers import Answers, new_recommendation_id
-from service.state.embedded import FILE, EmbeddedState
+from service.state.embedded import FILE, SHELF_FILE, EmbeddedState
 from service.state.protocol import StateStore
 from service.state.shelf_file import ShelfFile
+from service.state.writer import Writer
 from tests.contract.state_store import StateStoreContract
 from tests.support.events import event
 
@@ -120,6 +123,77 @@ async def test_workers_find_each_others_answers(tmp_path: Path) -> None:
     finally:
         for store in stores:
             await store.stop()
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(b"\xa5" * 8192)
+
+
+def torn(path: Path) -> None:
+    """Only the first bytes of a page reached the disk."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE kept (id TEXT PRIMARY KEY)")
+    connection.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + b"\xa5" * (len(whole) - 100))
+
+
+def foreign(path: Path) -> None:
+    """Another version's, perhaps."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE kept (id TEXT PRIMARY KEY)")
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [noise, torn, foreign])
+async def test_a_damaged_file_of_answers_is_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
+    """It is a cache, written without waiting for the disk; all workers go on with the same new file."""
+    damage(tmp_path / SHELF_FILE)
+    stores = [EmbeddedState(tmp_path, shared=True) for _ in range(3)]
+    await asyncio.gather(*(store.start() for store in stores))
+    try:
+        assert caplog.text.count("is damaged and begun anew") == 1
+        for keeping in stores:
+            recommendation_id = new_recommendation_id(time.time())
+            keeping.keep_answer(recommendation_id, "u", b"answer", 60)
+            for store in stores:
+                assert await store.kept_answer(recommendation_id) == b"answer"
+    finally:
+        for store in stores:
+            await store.stop()
+
+
+async def test_a_start_that_fails_leaves_nothing_open_and_the_next_one_works(tmp_path: Path) -> None:
+    def held() -> tuple[list[str], int]:
+        own = [thread.name for thread in threading.enumerate() if thread.name.endswith("writer")]
+        return own, sum(tmp_path.name in os.path.realpath(link) for link in Path("/proc/self/fd").iterdir())
+
+    (tmp_path / SHELF_FILE).mkdir()
+    store = EmbeddedState(tmp_path, shared=True)
+    for _ in range(3):
+        with pytest.raises(StateUnavailable, match=SHELF_FILE):
+            await store.start()
+        assert held() == ([], 0)
+        with pytest.raises(StateUnavailable, match="not open"):
+            await store.append([event("u", "i")])
+    (tmp_path / SHELF_FILE).rmdir()
+    await store.start()
+    assert await store.append([event("u", "i")]) == 1
+    assert sorted(held()[0]) == ["answer writer", "state writer"]
+    await asyncio.wait_for(store.stop(), 10)
+    assert held() == ([], 0)
+
+
+async def test_a_writer_that_is_started_twice_is_one(tmp_path: Path) -> None:
+    writer = Writer(lambda: sqlite3.connect(tmp_path / "file", isolation_level=None))
+    before = threading.active_count()
+    for _ in range(2):
+        writer.start()
+    assert threading.active_count() == before + 1
+    await asyncio.wait_for(asyncio.to_thread(writer.stop), 10)
+    assert not [thread for thread in threading.enumerate() if thread.name == "state writer"]
 
 
 async def test_answers_take_no_more_of_the_disk_than_they_may(tmp_path: Path) -> None:

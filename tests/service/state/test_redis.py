@@ -13,6 +13,7 @@ from service.errors import StateUnavailable
 from service.state.mirror import Mirror
 from service.state.protocol import StateStore
 from service.state.redis import RedisState
+from service.state.tombstones import Tombstones
 from tests.contract.state_store import StateStoreContract
 from tests.support.events import event, sent
 from tests.support.redis_server import RedisServer
@@ -76,6 +77,92 @@ async def test_a_server_that_lost_its_memory_is_noticed(server: RedisServer, cap
     assert not (await mirror.events_of("u")).events
     assert mirror.items == {}
     await mirror.stop()
+
+
+async def test_answers_from_before_a_loss_do_not_come_back_with_the_versions(
+    server: RedisServer, store_root: Path
+) -> None:
+    """A server that lost its memory counts from the beginning: the same numbers stand for other events."""
+    async with in_process(store_root, redis_url=server.url) as client:
+        await client.post("/events", json=sent(event("newcomer", "item/004")))
+        for _ in range(2):
+            lost = await client.recommend("newcomer")
+        server.lose_everything()
+        for _ in range(2):  # the connection is stale
+            await client.service.catch_up()
+        await client.post("/events", json=sent(event("newcomer", "item/040")))
+        for _ in range(2):
+            found = await client.recommend("newcomer")
+            assert found["events_used"] == lost["events_used"] == 1
+            assert found["recommendation_id"] != lost["recommendation_id"]
+            assert found["items"] != lost["items"]
+
+
+@pytest.mark.parametrize("new", [0, 1, 3, 5])
+async def test_a_server_that_lost_its_newest_changes_is_noticed(
+    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, new: int
+) -> None:
+    """A backup restored: here three changes are lost; those made since may be more."""
+    tombstones = Tombstones(tmp_path / "forgotten.jsonl")
+    writer, reader = Mirror(RedisState(server.url, tombstones=tombstones)), Mirror(RedisState(server.url))
+    await writer.catch_up()
+    await writer.append([event("u", "kept")])
+    backup = server.back_up()
+    await writer.append([event("u", "lost")])
+    await writer.hide_item("lost")
+    await writer.forget("forgotten")
+    for mirror in (writer, reader):
+        await mirror.catch_up()
+        assert len((await mirror.events_of("u")).events) == 2
+    server.restore(backup)
+    with pytest.raises(StateUnavailable):  # the connection is stale
+        await writer.append([event("u", "refused")])
+    if new:
+        await writer.append([event(f"newcomer {number}", "i") for number in range(new)])
+    for mirror in (reader, reader, writer, reader):
+        await mirror.catch_up()
+    assert caplog.text.count("lost its memory") == 2
+    for mirror in (writer, reader):
+        assert mirror.failure is None
+        assert [kept.event.item for kept in (await mirror.events_of("u")).events] == ["kept"]
+        assert mirror.items == {}
+        assert mirror.is_forgotten("forgotten")
+        for number in range(new):
+            assert (await mirror.events_of(f"newcomer {number}")).events
+        assert any("newest changes" in warning for warning in mirror.store.warnings)
+        await mirror.stop()
+
+
+async def test_an_item_put_again_under_the_version_that_was_lost_is_noticed(server: RedisServer) -> None:
+    writer, reader = RedisState(server.url), Mirror(RedisState(server.url))
+    await writer.start()
+    backup = server.back_up()
+    lost = await writer.put_item("i", b"lost")
+    await reader.catch_up()
+    server.restore(backup)
+    with pytest.raises(StateUnavailable):
+        await writer.put_item("i", b"refused")
+    assert (await writer.put_item("i", b"new")).version == lost.version
+    for _ in range(2):
+        await reader.catch_up()
+    assert reader.items["i"].content == b"new"
+    await reader.stop()
+    await writer.stop()
+
+
+async def test_the_newest_event_may_be_forgotten_without_a_loss(server: RedisServer) -> None:
+    writer, reader = RedisState(server.url), RedisState(server.url)
+    for store in (writer, reader):
+        await store.start()
+    await writer.append([event("u", "i")])
+    version = (await reader.changes(1)).version
+    await writer.forget("u")
+    changes = await reader.changes(version)
+    assert not changes.everything
+    assert changes.forgotten == {"u"}
+    assert not reader.warnings
+    for store in (writer, reader):
+        await store.stop()
 
 
 async def test_a_full_server_refuses_instead_of_forgetting(server: RedisServer) -> None:
