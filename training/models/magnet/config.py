@@ -49,7 +49,7 @@ class BaseConfig(_Config):
     """Adam's step size."""
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of a moving average of the parameters, which then is what is validated and kept; 0 for the last step's."""
-    view_alignment: float = Field(default=0.1, ge=0)
+    view_alignment: float = Field(default=0.03, ge=0)
     """Weight of InfoNCE between the two views of an item."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of items per step that are shown in the form of a new item, so that new items are trained for."""
