@@ -21,8 +21,8 @@ stay candidates in the test. Figures are means over users; with several seeds me
 column `again` is the line that gives the row's first seed (`DATA` stands for the directory of the data sets, `FEATURES`
 for that of feature arrays which the data set does not bring). It gives the same figures with as many threads
 (`OMP_NUM_THREADS`) as the machine has in the list below; sums in another order move the fourth digit, on small sets the
-third. A line that sets what its label does not speak of gives a row that was fitted before that default changed. Seconds
-are those of a shared machine.
+third. A line that sets what its label does not speak of gives a row that was fitted before that default changed.
+Seconds are those of a shared machine.
 """
 
 
