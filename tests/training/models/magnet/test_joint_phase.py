@@ -254,6 +254,6 @@ def test_one_after_the_other_gives_what_it_gave_before(three: Fit) -> None:
     history = [json.loads(line) for line in (three.directory / "history.jsonl").read_text().splitlines()]
     found = {(entry["phase"], entry["step"]): entry for entry in history}
     assert found["held-out-0", 5]["softmax"] == pytest.approx(3.24887, rel=1e-3)
-    assert found["held-out-0", 20]["softmax"] == pytest.approx(2.91288, rel=1e-3)
+    assert found["held-out-0", 20]["softmax"] == pytest.approx(2.91736, rel=1e-3)
     assert found["router", 1]["pair_entropy"] == pytest.approx(0.94467, rel=1e-3)
-    assert found["router", 40]["ranking"] == pytest.approx(0.75961, rel=1e-2)
+    assert found["router", 40]["ranking"] == pytest.approx(0.74085, rel=1e-2)
