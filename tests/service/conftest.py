@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from model_store.store import Store
 from service.served import ServedSnapshot
+from tests.support.redis_server import RedisServer
 from tests.support.service_client import ServiceClient, in_process, promoted
 from tests.support.tiny_snapshot import write_tiny_pair_snapshot
 
@@ -19,6 +20,15 @@ N_ITEMS = 300
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server of the test's own."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

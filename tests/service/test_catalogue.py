@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +22,6 @@ FEATURES = {"features": {"visual": [1.0] * FEATURE_WIDTH, "textual": [-1.0] * FE
 
 def path_of(item_id: str) -> str:
     return "/items/" + item_id.replace("/", "%2F")
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis")
-    server.start()
-    yield server
-    server.stop()
 
 
 async def test_edits_are_followed_though_the_store_counts_from_the_beginning_again(
