@@ -161,7 +161,7 @@ class EmbeddedState(StateStore):
             f"WHERE timestamp >= ? AND timestamp < ? AND {POSITIVE} GROUP BY item, day"
         )
         rows = await self._read_apart(query, first_day * 86400, (last_day + 1) * 86400, POSITIVE_RATING)
-        return [DailyCount(*row) for row in rows]
+        return await asyncio.to_thread(lambda: [DailyCount(*row) for row in rows])
 
     async def export(self) -> AsyncIterator[Feedback]:
         """See `StateStore.export`."""

@@ -181,16 +181,17 @@ class RedisState(StateStore):
 
     async def daily_counts(self, first_day: int, last_day: int) -> list[DailyCount]:
         """See `StateStore.daily_counts`."""
-        pipeline = self._redis.pipeline(transaction=False)
-        days = range(first_day, last_day + 1)
-        for day in days:
-            pipeline.hgetall(self._key(f"day:{day}"))
-        found = await self._asked(pipeline.execute())
-        return [
-            DailyCount(item.decode(), day, int(count))
-            for day, counts in zip(days, found, strict=True)
-            for item, count in counts.items()
-        ]
+        found = dict[tuple[bytes, int], bytes]()  # for a scan may tell of an item twice
+        for day in range(first_day, last_day + 1):
+            cursor = 0
+            while True:  # in blocks, for reading a reply takes the loop as long as the reply is
+                cursor, some = await self._asked(self._redis.hscan(self._key(f"day:{day}"), cursor, count=BLOCK))
+                found.update(((item, day), count) for item, count in some.items())
+                if cursor == 0:
+                    break
+        return await asyncio.to_thread(
+            lambda: [DailyCount(item.decode(), day, int(count)) for (item, day), count in found.items()]
+        )
 
     async def export(self) -> AsyncIterator[Feedback]:
         """See `StateStore.export`."""

@@ -170,6 +170,17 @@ class StateStoreContract(ABC):
         found = sorted((count.item_id, count.day - day, count.count) for count in counts)
         assert found == [("i", 0, 2), ("i", 1, 1), ("k", 0, 1)]
 
+    async def test_daily_counts_of_many_items(self, store: StateStore) -> None:
+        """More than one block's worth, in which every item counts once."""
+        day = int(NOON // DAY)
+        many = {f"item-{number}": 1 + number % 2 for number in range(2500)}
+        await store.append([event("u", item, timestamp=NOON) for item in many])
+        await store.append([event("v", item, timestamp=NOON) for item, count in many.items() if count == 2])
+        counts = await store.daily_counts(day - 1, day + 1)
+        assert sorted((count.item_id, count.day, count.count) for count in counts) == sorted(
+            (item, day, count) for item, count in many.items()
+        )
+
     async def test_export_is_everything_in_order(self, store: StateStore) -> None:
         events = [event("u", f"item-{number}") for number in range(1500)]
         await store.append(events[:1000])

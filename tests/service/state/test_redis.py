@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from service.errors import StateUnavailable
 from service.state.mirror import Mirror
@@ -205,3 +207,19 @@ async def test_answers_go_on_while_the_server_is_paused(server: RedisServer, sto
         server.resume()
         await client.service.catch_up()
         assert (await client.recommend("user/002"))["degraded"] == []
+
+
+async def test_counting_never_holds_the_loop_for_a_whole_day(server: RedisServer) -> None:
+    """20,000 items of a day in one reply kept every other request waiting for a fifth of a second."""
+    store = RedisState(server.url)
+    await store.start()
+    with Redis.from_url(server.url) as redis:
+        redis.hset("magnet:day:0", mapping={f"item-{number}": 1 for number in range(20_000)})
+    counting = asyncio.ensure_future(store.daily_counts(0, 0))
+    turns = 0
+    while not counting.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert len(await counting) == 20_000
+    assert turns > 20, "one for each block at least"
+    await store.stop()
