@@ -53,7 +53,7 @@ def build_draft(
     indptr, history = interactions.history()
     present = [np.ones(dataset.n_items, bool), *(matrix.present for matrix in dataset.features.values())]
     arrays: dict[str, NDArray[Any]] = {
-        "popularity": popularity(dataset),
+        "popularity": popularity(dataset, interactions),
         "item_degree": np.bincount(history, minlength=dataset.n_items).astype(np.int32),
         "item_present": np.stack(present, axis=1),
         "history_indptr": indptr,
@@ -110,11 +110,21 @@ def feature_mean(matrix: FeatureMatrix) -> NDArray[np.float32]:
     )
 
 
-def popularity(dataset: Dataset) -> NDArray[np.float32]:
-    """(I,) interactions per item; where there are times, recent ones count more (exponential decay, our choice)."""
+def popularity(dataset: Dataset, seen: Split) -> NDArray[np.float32]:
+    """(I,) training interactions per item; where there are times, recent ones count more (exponential decay, our own).
+
+    What `seen` keeps for validation and test counts for nothing: a snapshot to be evaluated does not know it.
+    """
+    indptr, items = seen.history()
+    users = np.repeat(np.arange(dataset.n_users, dtype=np.int64), np.diff(indptr))
     interactions = dataset.interactions
-    weights = np.ones(len(interactions))
-    if interactions.timestamp is not None and len(interactions):
-        age = interactions.timestamp.max() - interactions.timestamp
-        weights = 0.5 ** (age / max(float(age.max()) * POPULARITY_HALF_LIFE, 1e-9))
+    counted = np.isin(
+        interactions.user_row.astype(np.int64) * dataset.n_items + interactions.item_row,
+        users * dataset.n_items + items,
+    )
+    weights = counted.astype(np.float64)
+    if interactions.timestamp is not None and counted.any():
+        times = interactions.timestamp[counted]
+        age = times.max() - times
+        weights[counted] = 0.5 ** (age / max(float(age.max()) * POPULARITY_HALF_LIFE, 1e-9))
     return np.bincount(interactions.item_row, weights=weights, minlength=dataset.n_items).astype(np.float32)

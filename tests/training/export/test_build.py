@@ -11,7 +11,7 @@ from model_store.scoring import scorer_for
 from tests.support.drafts import draft_of
 from tests.support.tiny_dataset import N_COLD, tiny_dataset
 from training.data.dataset import Dataset
-from training.data.splits import Split, everything
+from training.data.splits import Split, everything, split_dataset
 from training.export.build import popularity
 from training.export.measure import measured
 from training.export.measure_candidates import SHOWN
@@ -84,15 +84,23 @@ def test_popularity_counts_and_recent_interactions_count_more() -> None:
     dataset = tiny_dataset()
     timeless = replace(dataset, interactions=replace(dataset.interactions, timestamp=None))
     counts = np.bincount(dataset.interactions.item_row, minlength=40)
-    np.testing.assert_array_equal(popularity(timeless), counts)
+    np.testing.assert_array_equal(popularity(timeless, everything(timeless)), counts)
     # half of the weight is gone after a quarter of the span: the four ages 0, 1/4, 1/2 and 1 weigh 1, 1/2, 1/4, 1/16
     rows = np.array([7, 7, 3, 3], np.int32)
     ages = np.array([0, 100, 50, 25])
     few = replace(dataset.interactions, user_row=np.arange(4, dtype=np.int32), item_row=rows, timestamp=1e9 - ages)
-    found = popularity(replace(dataset, interactions=few))
+    found = popularity(replace(dataset, interactions=few), everything(replace(dataset, interactions=few)))
     assert found[7] == pytest.approx(1 + 1 / 16)
     assert found[3] == pytest.approx(1 / 4 + 1 / 2)
     assert found.sum() == pytest.approx(found[7] + found[3])
+
+
+def test_popularity_of_what_is_to_be_evaluated_knows_nothing_of_the_test() -> None:
+    dataset = replace(tiny_dataset(), interactions=replace(tiny_dataset().interactions, timestamp=None))
+    split = split_dataset(dataset, "random", seed=0)
+    assert split.test.nnz
+    counts = np.bincount(split.train.indices, minlength=dataset.n_items)
+    np.testing.assert_array_equal(popularity(dataset, split), counts)
 
 
 def test_measured_depth_finds_what_an_exact_scan_finds(
