@@ -73,10 +73,10 @@ test-needs:
 pictures: $(INSTALLED) ## take the README's pictures again, from the store that `make demo` left (needs Chromium)
 	$(BIN)/python -m tests.e2e.console.pictures
 
-bench: $(INSTALLED) test-needs ## measure speed: all of it, or BENCH=serve|retrieval|store|train; the README shows the tables after `make docs`
+bench: $(INSTALLED) test-needs ## measure speed: all of it, or BENCH=serve|retrieval|store|train; tests/BENCHMARKS.md shows the tables after `make docs`
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-docs: $(INSTALLED) ## rewrite the parts of README.md and CONTRIBUTING.md that follow from the code
+docs: $(INSTALLED) ## rewrite the parts of pages that follow from the code and from measured figures
 	$(BIN)/python -m tests.support.docs
 
 clean: ## remove what make has made: .venv, caches, build output, demo/ (runs and the store stay)

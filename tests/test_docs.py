@@ -1,18 +1,22 @@
-"""Every command, option, setting and endpoint is in the README as the code has it, and its links lead somewhere."""
+"""Commands, options, settings, endpoints and figures stand in the pages as they are, and links lead somewhere."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
+from tests.benchmarks import tables
 from tests.support import docs, layout, reference
 
+PAGES = ("README.md", "tests/BENCHMARKS.md")  # CONTRIBUTING.md shows what git knows: test_layout.py
 
-@pytest.mark.parametrize("name", docs.PARTS["README.md"])
-def test_readme_shows_what_the_code_has(name: str) -> None:
-    page = (layout.ROOT / "README.md").read_text()
-    assert docs.section(page, name) == docs.PARTS["README.md"][name](), "stale: run `make docs`"
+
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page in PAGES for name in docs.PARTS[page]])
+def test_pages_show_what_the_code_has(page: str, name: str) -> None:
+    text = (layout.ROOT / page).read_text()
+    assert docs.section(text, name) == docs.PARTS[page][name](), "stale: run `make docs`"
 
 
 def test_an_option_without_help_is_an_error() -> None:
@@ -25,6 +29,13 @@ def test_an_option_without_help_is_an_error() -> None:
 def test_relative_links_lead_to_files(page: str) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", (layout.ROOT / page).read_text())
     assert [target for target in targets if not Path(layout.ROOT, target).exists()] == []
+
+
+def test_a_headline_without_its_row_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = replace(tables.HEADLINES[0], row=("asked again", "17"))
+    monkeypatch.setattr(tables, "HEADLINES", (gone,))
+    with pytest.raises(LookupError, match=r"'17'.*none in serve"):
+        tables.headlines()
 
 
 def test_readme_names_only_make_targets_that_exist() -> None:

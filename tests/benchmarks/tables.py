@@ -1,4 +1,4 @@
-"""Figures as tables: printed, written as JSON under `results/`, and read from there by the README."""
+"""Figures as tables: printed, written as JSON under `results/`, and from there to BENCHMARKS.md and the README."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Table:
     rows: list[list[str]]
 
     def markdown(self) -> str:
-        """As the README shows it."""
+        """As Markdown shows it."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         return "\n".join([f"{self.title}:", "", *("| " + " | ".join(line) + " |" for line in lines)])
 
@@ -60,10 +60,90 @@ def read(name: str) -> Result | None:
 
 
 def every() -> str:
-    """Every table that there are figures for, as the README shows them."""
+    """Every table that there are figures for, as BENCHMARKS.md shows them."""
     found = [result for name in NAMES if (result := read(name)) is not None]
     parts = [f"{result.markdown()}\n\n{_origin(result)}" for result in found]
     return "\n\n".join(parts) or "Nothing was measured yet."
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A line of the README's table: what it says of which cells."""
+
+    what: str
+    benchmark: str
+    title: str
+    """How the title of the table begins."""
+    row: tuple[str, ...]
+    """The cells that its row begins with."""
+    text: str
+    """The figure, with columns in braces."""
+
+
+HEADLINES = (
+    Headline(
+        "a page that was asked for before, 16 connections", "serve", "Requests per second", ("asked again", "16"),
+        "{requests/s} requests/s, {of bare ASGI} of bare ASGI with the same bytes",
+    ),
+    Headline(
+        "… asked for the first time", "serve", "Requests per second", ("a new user each", "16"),
+        "{requests/s} requests/s, {of bare ASGI}",
+    ),
+    Headline(
+        "… with nothing made ahead", "serve", "Requests per second",
+        ("a new user each, nothing made ahead", "16"), "{requests/s} requests/s",
+    ),
+    Headline(
+        "at half the rate: a page asked for before", "serve", "Milliseconds per call", ("asked again",),
+        "p50 {p50} ms, p99 {p99} ms at {calls/s} calls/s",
+    ),
+    Headline(
+        "… asked for the first time", "serve", "Milliseconds per call", ("a new user each",),
+        "p50 {p50} ms, p99 {p99} ms at {calls/s} calls/s",
+    ),
+    Headline(
+        "1,000,000 items, nothing made ahead, 1 connection", "retrieval", "Calls of one worker", ("1,000,000",),
+        "p50 {p50, ms, 1 connection} ms, p99 {p99} ms",
+    ),
+    Headline(
+        "… a worker's start, a swap, memory of its own", "retrieval", "Starting", ("1,000,000",),
+        "{ready after, s} s, {swap, s} s, {own MiB} MiB",
+    ),
+    Headline(
+        "… publishing such a snapshot, with as many users", "store", "Streaming", ("1,000,000",),
+        "{written, s} s, {MiB on disk} MiB, {memory of writing, MiB} MiB of memory",
+    ),
+    Headline(
+        "evaluating MAGNET, 19,000 users × 7,000 items", "train", "One exact", ("MAGNET, every pair routed",),
+        "{seconds} s",
+    ),
+)  # fmt: skip
+
+
+def headlines() -> str:
+    """The README's table: a few cells of `every`.
+
+    Raises:
+        LookupError: a benchmark no longer has the table or the row.
+
+    """
+    lines = ["| what | figure |", "| --- | --- |"]
+    for headline in HEADLINES:
+        result = read(headline.benchmark)
+        if result is not None:
+            lines.append(f"| {headline.what} | {_filled(headline, result)} |")
+    return "\n".join(lines)
+
+
+def _filled(headline: Headline, result: Result) -> str:
+    for table in result.tables:
+        for row in table.rows:
+            if table.title.startswith(headline.title) and tuple(row[: len(headline.row)]) == headline.row:
+                text = headline.text
+                for column, cell in zip(table.columns, row, strict=True):
+                    text = text.replace(f"{{{column}}}", cell)
+                return text
+    raise LookupError(f"expected a table {headline.title!r} with a row {headline.row}, found none in {result.name}")
 
 
 def _origin(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""Rewrites the parts of README.md and CONTRIBUTING.md that follow from the code: `make docs`.
+"""Rewrites the parts of pages that follow from the code or from figures kept beside it: `make docs`.
 
 Such a part stands between `<!-- begin NAME: make docs -->` and `<!-- end NAME -->`. Tests compare it with what this
 module would write, so a command, setting, endpoint or file that is not documented fails a test.
@@ -21,8 +21,9 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "settings": reference.settings,
         "endpoints": reference.endpoints,
         "metrics": reference.metrics,
-        "benchmarks": tables.every,
+        "headlines": tables.headlines,
     },
+    "tests/BENCHMARKS.md": {"benchmarks": tables.every},
     "CONTRIBUTING.md": {"layout": lambda: fenced(layout.tree())},
 }
 

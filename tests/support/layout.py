@@ -30,6 +30,7 @@ DESCRIBED = {
     "service/LOG.md": "what was tried for speed, and what it gave",
     "tests": "mirrors the packages",
     "tests/benchmarks": "what is measured rather than tested, with the machine it ran on",
+    "tests/BENCHMARKS.md": "how fast it was, and on which machine",
     "tests/contract": "suites that every implementation of a protocol inherits",
     "tests/e2e": "the whole road, from a dataset to an answer over HTTP",
     "tests/model_store": "the contract: format, store, scoring",
