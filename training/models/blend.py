@@ -6,7 +6,6 @@ Axes: `U` users, `I` items.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 
@@ -19,14 +18,9 @@ from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import ScoreBlock, rank_positives
 from training.fit.run import Run
 from training.graph.content import content_knn
-from training.models.closed_form import ClosedFormSettings, fit_closed_form, why_off
-from training.models.closed_form_search import choose
+from training.models.closed_form import ClosedFormSettings, fit_closed_form
+from training.models.closed_form_search import MOST_USERS, choose
 from training.models.item_item import EvidenceConfig, ItemItem
-
-logger = logging.getLogger(__name__)
-
-MOST_USERS = 20_000
-"""Users that weights and routers are chosen on, where there are more."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +41,9 @@ def choose_closed_form(
 ) -> ClosedFormSettings | None:
     """λ, the content prior and the noise of the item-item model, by validation; `new_items`: and κ.
 
-    None where the term is off, the catalogue too large, or validation has no positive to judge it by.
+    None where the term is off, or validation has no positive to judge it by.
     """
-    reason = why_off(split.train.shape[1])
-    if config.enabled and reason:
-        logger.warning("item-item evidence stays off: %s", reason)
-    if not config.enabled or reason or not split.valid.nnz:
+    if not config.enabled or not split.valid.nnz:
         return None
     with run.bar("closed form", 1) as advance:
         found = run.kept(

@@ -16,6 +16,10 @@ decide for everybody [ours]. Setting the gradient to zero, with a multiplier per
 
 each bracket with a zero diagonal of its own. B is linear in S, so the split over behaviour and content is exact.
 
+Of a large catalogue only the K most popular items predict (`MOST_PREDICTORS`): rows of B that belong to others are held
+at zero, and P is over those K. What is said above then holds of the columns of the K items. A column of any other item
+has no entry of its own to be kept at zero, so there `B = P (G + λ c Σ_m α_m S^m)`, from the K rows of G and S.
+
 For an item without interactions the behaviour column is zero and the content column would be shrunk most by the most
 popular history items, which says nothing about that item; it is `κ Σ_m α_m S^m_:j` instead.
 """
@@ -34,8 +38,8 @@ from scipy import sparse
 from training.errors import TrainingError
 from training.models.item_item import BEHAVIOUR, ItemItem, strongest_per_row
 
-DENSE_LIMIT = 20_000
-"""Items up to which the dense inverse is affordable: 1.6 GB in float32 at the limit."""
+MOST_PREDICTORS = 20_000
+"""Items that others are predicted by: the dense inverse is affordable up to there, 1.6 GB in float32."""
 
 
 @dataclass(frozen=True)
@@ -56,49 +60,76 @@ class ClosedFormSettings:
     """p, the odds that an item of a history is missing; 0 in EASE."""
 
 
-def why_off(n_items: int) -> str | None:
-    """Why the closed form is not available at this size; None where it is."""
-    if n_items <= DENSE_LIMIT:
-        return None
-    return f"the dense closed form is limited to {DENSE_LIMIT} items, the catalogue has {n_items}"
+@dataclass(frozen=True)
+class Moments:
+    """The rows of `G` that belong to the K items which predict."""
+
+    predictors: NDArray[np.int64]
+    """(K,) item rows, ascending; all where there are not too many."""
+    others: NDArray[np.int64]
+    """(I - K,) the other item rows, ascending."""
+    among: NDArray[np.float32]
+    """(K, K) dense."""
+    towards: sparse.csr_array
+    """(K, I - K)"""
 
 
 class Solution:
     """`P` and the products with B that follow from it; B itself is never held dense."""
 
-    def __init__(self, gram: NDArray[np.float32], reg: float, device: torch.device, denoising: float = 0.0) -> None:
+    def __init__(self, moments: Moments, reg: float, device: torch.device, denoising: float = 0.0) -> None:
         self.reg = reg
-        self.inverse = _inverse(gram, reg + np.float32(denoising) * np.diagonal(gram), device)
-        if not np.isfinite(self.inverse).all():
+        self._moments = moments
+        self._all = not len(moments.others)
+        self._inverse = _inverse(moments.among, reg + np.float32(denoising) * np.diagonal(moments.among), device)
+        if not np.isfinite(self._inverse).all():
             raise TrainingError(f"the closed form has no finite solution at λ = {reg}")
-        self.diagonal = np.diagonal(self.inverse).copy()
+        self._diagonal = np.diagonal(self._inverse).copy()
+
+    def products(self, history: sparse.csr_array) -> NDArray[np.float32]:
+        """(n, K) `H P`; `history` (n, I) is sparse."""
+        return np.asarray(self._read(history) @ self._inverse)
 
     def behaviour(self, history: sparse.csr_array, products: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, I) `H (I − P D)`; `history` (n, I) is sparse and `products` is `H P`."""
-        weights = -products / self.diagonal
-        weights[_entry_rows(history), history.indices] += history.data
-        return weights
+        """(n, I) `H (I − P D)`, and `H P G` for items that do not predict; `products` are those of this history."""
+        read = self._read(history)
+        among = -products / self._diagonal
+        among[_entry_rows(read), read.indices] += read.data
+        return among if self._all else self._over_all(among, products @ self._moments.towards)
 
     def content(self, products: NDArray[np.float32], graph: sparse.csr_array) -> NDArray[np.float32]:
         """(n, I) `λ H (P S − P D diag(P S))` for one symmetric content graph; times c it is that graph's share."""
-        own = _entry_sums(graph, self.inverse) / self.diagonal  # D diag(P S)
-        through = np.ascontiguousarray((graph @ np.ascontiguousarray(products.T)).T)
-        return np.asarray(self.reg * (through - products * own), dtype=np.float32)
+        read = self._read(graph)  # (I, K)
+        among = read if self._all else read[self._moments.predictors]
+        own = _entry_sums(among, self._inverse) / self._diagonal  # D diag(P S)
+        transposed = np.ascontiguousarray(products.T)
+        through = np.ascontiguousarray((among @ transposed).T) - products * own
+        if not self._all:
+            through = self._over_all(through, (read[self._moments.others] @ transposed).T)
+        return np.asarray(self.reg * through, dtype=np.float32)
+
+    def _read(self, matrix: sparse.csr_array) -> sparse.csr_array:
+        """(n, K) of (n, I)."""
+        return matrix if self._all else sparse.csr_array(matrix[:, self._moments.predictors])
+
+    def _over_all(self, among: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, I) of (n, K) and (n, I - K)."""
+        whole = np.empty((len(among), among.shape[1] + others.shape[1]), dtype=np.float32)
+        whole[:, self._moments.predictors], whole[:, self._moments.others] = among, others
+        return whole
 
 
-def gram(train: sparse.csr_array, tempering: float = 0.0) -> NDArray[np.float32]:
-    """(I, I) dense `G`.
-
-    Raises:
-        TrainingError: too many items for the dense form.
-
-    """
-    reason = why_off(train.shape[1])
-    if reason:
-        raise TrainingError(reason)
+def moments_of(train: sparse.csr_array, tempering: float = 0.0) -> Moments:
+    """What the closed form needs of `G`, from the training interactions (U, I)."""
+    counts = np.bincount(train.indices, minlength=train.shape[1])
+    predicts = np.zeros(len(counts), bool)
+    predicts[np.argsort(-counts, kind="stable")[:MOST_PREDICTORS]] = True
     if tempering:
         train = sparse.csr_array(sparse.diags_array(np.sqrt(user_weights(train, tempering))) @ train)
-    return np.asarray((train.T @ train).toarray(), dtype=np.float32)
+    by_item = sparse.csc_array(train)
+    read, rest = by_item[:, predicts], by_item[:, ~predicts]
+    among = np.asarray((read.T @ read).toarray(), dtype=np.float32)
+    return Moments(np.flatnonzero(predicts), np.flatnonzero(~predicts), among, sparse.csr_array(read.T @ rest))
 
 
 def user_weights(train: sparse.csr_array, tempering: float) -> NDArray[np.float32]:
@@ -124,20 +155,20 @@ def fit_closed_form(
         device: where the inverse is computed; the CPU where omitted.
 
     Raises:
-        TrainingError: too many items for the dense form, or `mix` names a modality without a graph.
+        TrainingError: `mix` names a modality without a graph, or there is no finite solution.
 
     """
     started = time.monotonic()
     if not settings.mix.keys() <= graphs.keys():
         raise TrainingError(f"expected content graphs for {sorted(settings.mix)}, found {sorted(graphs)}")
-    squares = gram(train, settings.tempering)
-    solution = Solution(squares, settings.reg, device or torch.device("cpu"), settings.denoising)
+    moments = moments_of(train, settings.tempering)
+    solution = Solution(moments, settings.reg, device or torch.device("cpu"), settings.denoising)
     n_items = train.shape[1]
     cold = np.bincount(train.indices, minlength=n_items) == 0
     one_each = sparse.eye_array(n_items, dtype=np.float32, format="csr")
 
     def rows_of(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        products = solution.inverse[rows]
+        products = solution.products(one_each[rows])
         shares = [solution.behaviour(one_each[rows], products)]
         for name, alpha in settings.mix.items():
             share = settings.content * alpha * solution.content(products, graphs[name])
@@ -146,7 +177,7 @@ def fit_closed_form(
         return np.stack(shares)
 
     facts: dict[str, float | str] = {"lambda": settings.reg, "c": settings.content, "cold_scale": settings.cold_scale}
-    facts |= {"tempering": settings.tempering, "denoising": settings.denoising}
+    facts |= {"tempering": settings.tempering, "denoising": settings.denoising, "predictors": len(moments.predictors)}
     facts |= {f"alpha_{name}": alpha for name, alpha in settings.mix.items()}
     result = strongest_per_row(rows_of, n_items, (BEHAVIOUR, *settings.mix), per_row, facts, first=cold)
     facts["seconds"] = time.monotonic() - started

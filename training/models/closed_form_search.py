@@ -20,7 +20,7 @@ from scipy import sparse
 from training.evaluation.blocks import in_threads
 from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
-from training.models.closed_form import ClosedFormSettings, Solution, gram, user_weights
+from training.models.closed_form import ClosedFormSettings, Moments, Solution, moments_of, user_weights
 
 STRENGTHS = (3.0, 6.0, 12.0, 25.0, 50.0, 100.0, 200.0)
 COLD_SCALES = (0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -31,6 +31,8 @@ ENOUGH_COLD_POSITIVES = 100
 FIRST_REG = 10.0
 """The search for λ starts at this multiple of a warm item's mean number of interactions and moves by factors of 2."""
 BLOCK = 512
+MOST_USERS = 20_000
+"""Users that settings are chosen on, where there are many more."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def choose(
 
     """
     user_rows = np.flatnonzero(np.diff(valid.indptr)).astype(np.int64)
+    user_rows = user_rows[:: max(1, len(user_rows) // MOST_USERS)]
     search = _Search(train, valid[user_rows], user_rows, graphs, device or torch.device("cpu"))
     noise = Noise() if plain else FIRST_NOISE
     unit = search.unit(noise.tempering)
@@ -126,13 +129,13 @@ class _Search:
         self.train, self.positives, self.user_rows, self.graphs, self.device = (
             train, positives, user_rows, graphs, device,
         )  # fmt: skip
-        self._gram: tuple[float, NDArray[np.float32]] | None = None
+        self._moments: tuple[float, Moments] | None = None
 
-    def gram(self, tempering: float) -> NDArray[np.float32]:
-        """(I, I) `G`; the last one is kept."""
-        if self._gram is None or self._gram[0] != tempering:
-            self._gram = (tempering, gram(self.train, tempering))
-        return self._gram[1]
+    def moments(self, tempering: float) -> Moments:
+        """What is needed of `G`; the last one is kept."""
+        if self._moments is None or self._moments[0] != tempering:
+            self._moments = (tempering, moments_of(self.train, tempering))
+        return self._moments[1]
 
     def unit(self, tempering: float) -> float:
         """A warm item's mean number of interactions, each with its user's weight."""
@@ -167,13 +170,13 @@ class _Search:
 
     def at(self, noise: Noise, reg: float, priors: Sequence[_Prior]) -> _Point:
         """The best of these priors with one inverse."""
-        solution = Solution(self.gram(noise.tempering), reg, self.device, noise.denoising)
+        solution = Solution(self.moments(noise.tempering), reg, self.device, noise.denoising)
         ranks = np.empty((len(priors), self.positives.nnz), dtype=np.int32)
 
         def rank(start: int) -> None:
             rows = self.user_rows[start : start + BLOCK]
             history = self.train[rows]
-            products = np.asarray(history @ solution.inverse)
+            products = solution.products(history)
             behaviour = solution.behaviour(history, products)
             used = {name for prior in priors if prior.strength for name, alpha in prior.mix.items() if alpha}
             content = {name: solution.content(products, self.graphs[name]) / np.float32(reg) for name in used}
@@ -209,7 +212,7 @@ class _Search:
         def rank(start: int) -> None:
             rows = self.user_rows[start : start + BLOCK]
             history = sparse.csr_array(self.train[rows] @ keep)
-            products = np.asarray(history @ point.solution.inverse)
+            products = point.solution.products(history)
             scores = point.solution.behaviour(history, products)
             scores += np.float32(point.prior.strength / point.reg) * point.solution.content(products, graph)
             neighbours = (history @ graph).toarray()[:, cold]

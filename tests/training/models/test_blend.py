@@ -15,7 +15,7 @@ from training.data.splits import Split, split_dataset
 from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.fit.run import Run
-from training.models import blend, closed_form
+from training.models import blend
 from training.models.blend import best_weight, choose_blend, choose_closed_form, content_graphs, even_weight
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
 from training.models.item_item import EvidenceConfig, ItemItem
@@ -100,17 +100,6 @@ def test_a_resumed_run_chooses_the_closed_form_again_where_the_data_are_others(
     choose_closed_form(split, content, config, replace(run, seed=1))
     choose_closed_form(split, content, config, run, new_items=False)
     assert len(asked) == 4
-
-
-def test_a_catalogue_too_large_for_the_evidence_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(closed_form, "DENSE_LIMIT", 39)
-    split = split_dataset(tiny_dataset(), "random", seed=0)
-    assert choose_closed_form(split, {}, EvidenceConfig(), Run(tmp_path)) is None
-    assert not caplog.messages
-    assert choose_closed_form(split, {}, EvidenceConfig(enabled=True), Run(tmp_path)) is None
-    assert "limited to 39 items, the catalogue has 40" in caplog.text
 
 
 def test_the_weight_that_is_chosen_ranks_validation_best() -> None:

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
 from training.errors import TrainingError
 from training.graph.normalise import symmetric_normalise
-from training.models.closed_form import DENSE_LIMIT, ClosedFormSettings, fit_closed_form, gram, why_off
+from training.models import closed_form
+from training.models.closed_form import ClosedFormSettings, fit_closed_form
 
 N_ITEMS = 12
 MIX = {"visual": 0.25, "textual": 0.75}
@@ -121,13 +122,32 @@ def test_facts_are_recorded() -> None:
     assert float(facts["seconds"]) > 0
 
 
-def test_beyond_the_limit_it_says_why_it_is_off() -> None:
-    assert why_off(DENSE_LIMIT) is None
-    reason = why_off(DENSE_LIMIT + 1)
-    assert reason is not None
-    assert str(DENSE_LIMIT + 1) in reason
-    with pytest.raises(TrainingError, match="limited to"):
-        gram(sparse.csr_array(([1.0], ([0], [0])), shape=(1, DENSE_LIMIT + 1)))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**31), st.floats(0.5, 500), st.floats(0, 2), st.floats(0, 1), st.floats(0, 4))
+def test_of_a_large_catalogue_popular_items_alone_predict(
+    monkeypatch: pytest.MonkeyPatch, seed: int, reg: float, content: float, tempering: float, denoising: float
+) -> None:
+    """It is the optimum among the weights whose other rows are zero: for every item, popular or not."""
+    train, of = history(seed), graphs(seed)
+    monkeypatch.setattr(closed_form, "MOST_PREDICTORS", 7)
+    result = fit_closed_form(
+        train, of, ClosedFormSettings(reg, content, MIX, tempering=tempering, denoising=denoising), per_row=N_ITEMS
+    )
+    assert result.facts["predictors"] == 7
+    weights = result.matrix().toarray().astype(np.float64)
+    counts = train.sum(axis=0)
+    predicts = np.diff(result.indptr) > 0
+    assert predicts.sum() <= 7
+    assert counts[predicts].min() >= counts[~predicts].max()
+    prior = content * sum(alpha * of[name].toarray() for name, alpha in MIX.items())
+    each = np.maximum(train.sum(axis=1), 1.0) ** -tempering
+    squares = (train.T @ sparse.diags_array(each) @ train).toarray().astype(np.float64)
+    noise = denoising * squares.diagonal()[:, None] * weights
+    gradient = squares @ weights - squares + noise + reg * (weights - prior)
+    gradient[np.diag_indices(N_ITEMS)] = 0
+    warm = squares.diagonal() > 0  # the column of a cold item has a form of its own
+    np.testing.assert_allclose(gradient[np.ix_(predicts, warm)] / (reg + squares.max()), 0, atol=2e-5)
+    assert not weights.diagonal().any()
 
 
 def test_a_modality_without_a_graph_is_refused() -> None:

@@ -7,6 +7,7 @@ from scipy import sparse
 from training.evaluation.metrics import ndcg_at, recall_at
 from training.evaluation.ranking import rank_positives
 from training.graph.content import content_knn
+from training.models import closed_form
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
 from training.models.closed_form_search import DENOISINGS, FIRST_NOISE, choose
 
@@ -113,3 +114,15 @@ def test_really_cold_positives_decide_the_cold_scale(world: World) -> None:
     on_cold.eliminate_zeros()
     simulated = choose(train, world.valid, world.graphs).cold_scale
     assert choose(train, on_cold, world.graphs).cold_scale > simulated
+
+
+def test_a_large_catalogue_is_searched_by_what_its_popular_items_predict(
+    world: World, chosen: ClosedFormSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two thirds of the items predict nearly as well as all, and content still tells of the others."""
+    everything = world.quality(chosen, world.test)
+    monkeypatch.setattr(closed_form, "MOST_PREDICTORS", 80)
+    found = choose(world.train, world.valid, world.graphs)
+    assert found.mix["textual"] > found.mix["visual"]
+    assert found.cold_scale > 0
+    assert world.quality(found, world.test) > 0.8 * everything

@@ -14,7 +14,7 @@ from scipy import sparse
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.graph.content import content_knn
-from training.models.blend import MOST_USERS
+from training.models.closed_form_search import MOST_USERS
 from training.models.magnet.config import MagnetConfig
 
 
