@@ -98,7 +98,10 @@ class Solution:
         return among if self._all else self._over_all(among, products @ self._moments.towards)
 
     def content(self, products: NDArray[np.float32], graph: sparse.csr_array) -> NDArray[np.float32]:
-        """(n, I) `λ H (P S − P D diag(P S))` for one symmetric content graph; times c it is that graph's share."""
+        """(n, I) `λ H (P S − P D diag(P S))`, `λ H P S` for items that do not predict; times c it is S's share.
+
+        S is one symmetric content graph (I, I).
+        """
         read = self._read(graph)  # (I, K)
         among = read if self._all else read[self._moments.predictors]
         own = _entry_sums(among, self._inverse) / self._diagonal  # D diag(P S)
