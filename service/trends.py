@@ -72,14 +72,16 @@ class Trends:
 
     async def renew(self, now: float) -> None:
         """Count the events of the last days; the counts before stay where the store is unavailable."""
+        period = int(now // PERIOD_SECONDS)
+        today = int(now // SECONDS_PER_DAY)
+        first_day = int(today - HALF_LIVES_COUNTED * self._half_life_days)
+        counts = None
+        try:  # outside of the turn: a snapshot that is being prepared does not wait for a slow store
+            counts = await self._mirror.store.daily_counts(first_day, today)
+        except StateUnavailable as error:
+            log.warning("recent popularity is not renewed: %s", error.detail)
         async with self._turn:
-            period = int(now // PERIOD_SECONDS)
-            today = int(now // SECONDS_PER_DAY)
-            first_day = int(today - HALF_LIVES_COUNTED * self._half_life_days)
-            try:
-                self._counts = await self._mirror.store.daily_counts(first_day, today)
-            except StateUnavailable as error:
-                log.warning("recent popularity is not renewed: %s", error.detail)
+            self._counts = self._counts if counts is None else counts
             amounts = await asyncio.to_thread(_summed, self._counts, period, self._half_life_days)
             recent = {served: await asyncio.to_thread(_recent, served, amounts) for served in list(self._recent)}
             self._amounts[period] = amounts

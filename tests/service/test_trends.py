@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from model_store.events import Event
+from service.state.protocol import DailyCount
 from service.trends import PERIOD_SECONDS, SECONDS_PER_DAY
 from tests.support.service_client import ServiceClient, in_process, promoted
 from tests.support.tiny_snapshot import FEATURE_WIDTH, write_tiny_pair_snapshot
@@ -113,3 +115,26 @@ async def test_neither_an_edit_nor_a_swap_counts_on_the_event_loop(
         found = service.trends.popularity(view, service.trends.period)
         assert time.thread_time() - began < LOOP_SECONDS
         assert found.sum() > view.served.popularity.sum() + N_ITEMS
+
+
+async def test_a_swap_does_not_wait_for_a_slow_store(
+    client: ServiceClient, two: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, answered = client.service, asyncio.Event()
+
+    async def slow(_first: int, _last: int) -> list[DailyCount]:
+        await answered.wait()
+        return [DailyCount("item/001", int(time.time() // SECONDS_PER_DAY), 7)]
+
+    monkeypatch.setattr(service.mirror.store, "daily_counts", slow)
+    renewing = asyncio.ensure_future(service.trends.renew(time.time()))
+    async with asyncio.timeout(30):
+        await service.watcher.activate(two[2])
+    assert service.deployment.require().id == two[2]
+    assert not renewing.done()
+    answered.set()
+    await renewing
+    view = service.view()
+    assert view is not None
+    found = service.trends.popularity(view, service.trends.period)
+    assert found.sum() > view.served.popularity.sum() + 5  # counted for the snapshot that came meanwhile
