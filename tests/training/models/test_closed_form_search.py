@@ -1,13 +1,15 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import sparse
 
 from training.evaluation.metrics import ndcg_at, recall_at
-from training.evaluation.ranking import rank_positives
+from training.evaluation.ranking import ScoreBlock, rank_positives
 from training.graph.content import content_knn
-from training.models import closed_form
+from training.models import closed_form, closed_form_search
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
 from training.models.closed_form_search import DENOISINGS, FIRST_NOISE, choose
 
@@ -126,3 +128,21 @@ def test_a_large_catalogue_is_searched_by_what_its_popular_items_predict(
     assert found.mix["textual"] > found.mix["visual"]
     assert found.cold_scale > 0
     assert world.quality(found, world.test) > 0.8 * everything
+
+
+def test_of_very_many_users_some_choose(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third of them: as if the others had no validation positives."""
+    users = np.flatnonzero(np.diff(world.valid.indptr))
+    judged = world.valid.toarray()
+    judged[np.setdiff1d(np.arange(N_USERS), users[::3])] = 0
+    by_some = choose(world.train, sparse.csr_array(judged), {}, plain=True)
+    asked: set[int] = set()
+
+    def ranked(scores: ScoreBlock, positives: sparse.csr_array, *rest: Any, **how: Any) -> NDArray[np.int32]:
+        asked.add(positives.shape[0])
+        return rank_positives(scores, positives, *rest, **how)
+
+    monkeypatch.setattr(closed_form_search, "rank_positives", ranked)
+    monkeypatch.setattr(closed_form_search, "MOST_USERS", len(users) // 3)
+    assert choose(world.train, world.valid, {}, plain=True) == by_some
+    assert asked == {len(users[::3])}
