@@ -33,6 +33,23 @@ def dense(train: sparse.csr_array, of: dict[str, sparse.csr_array], settings: Cl
     return fit_closed_form(train, of, settings, per_row=N_ITEMS).matrix().toarray()
 
 
+def warm_gradient(
+    weights: np.ndarray, train: sparse.csr_array, of: dict[str, sparse.csr_array], settings: ClosedFormSettings
+) -> np.ndarray:
+    """(I, n) of the objective by the weights towards the n items with interactions, the diagonal left out.
+
+    In units of what its terms are made of. The column of a cold item has a form of its own.
+    """
+    prior = settings.content * sum(alpha * of[name].toarray() for name, alpha in settings.mix.items())
+    each = np.maximum(train.sum(axis=1), 1.0) ** -settings.tempering
+    squares = (train.T @ sparse.diags_array(each) @ train).toarray().astype(np.float64)
+    noise = settings.denoising * squares.diagonal()[:, None] * weights
+    gradient = squares @ weights - squares + noise + settings.reg * (weights - prior)
+    gradient[np.diag_indices(N_ITEMS)] = 0
+    found: np.ndarray = gradient[:, squares.diagonal() > 0] / (settings.reg + squares.max())
+    return found
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.5, 500), st.floats(0, 2), st.floats(0, 1), st.floats(0, 4))
 def test_it_is_the_optimum(seed: int, reg: float, content: float, tempering: float, denoising: float) -> None:
@@ -40,14 +57,7 @@ def test_it_is_the_optimum(seed: int, reg: float, content: float, tempering: flo
     train, of = history(seed), graphs(seed)
     settings = ClosedFormSettings(reg, content, MIX, tempering=tempering, denoising=denoising)
     weights = dense(train, of, settings).astype(np.float64)
-    prior = content * sum(alpha * of[name].toarray() for name, alpha in MIX.items())
-    each = np.maximum(train.sum(axis=1), 1.0) ** -tempering
-    squares = (train.T @ sparse.diags_array(each) @ train).toarray().astype(np.float64)
-    noise = denoising * squares.diagonal()[:, None] * weights
-    gradient = squares @ weights - squares + noise + reg * (weights - prior)
-    warm = squares.diagonal() > 0  # the column of a cold item has a form of its own
-    gradient[np.diag_indices(N_ITEMS)] = 0
-    np.testing.assert_allclose(gradient[:, warm] / (reg + squares.max()), 0, atol=2e-5)
+    np.testing.assert_allclose(warm_gradient(weights, train, of, settings), 0, atol=2e-5)
     assert not weights.diagonal().any()
 
 
@@ -130,23 +140,15 @@ def test_of_a_large_catalogue_popular_items_alone_predict(
     """It is the optimum among the weights whose other rows are zero: for every item, popular or not."""
     train, of = history(seed), graphs(seed)
     monkeypatch.setattr(closed_form, "MOST_PREDICTORS", 7)
-    result = fit_closed_form(
-        train, of, ClosedFormSettings(reg, content, MIX, tempering=tempering, denoising=denoising), per_row=N_ITEMS
-    )
+    settings = ClosedFormSettings(reg, content, MIX, tempering=tempering, denoising=denoising)
+    result = fit_closed_form(train, of, settings, per_row=N_ITEMS)
     assert result.facts["predictors"] == 7
     weights = result.matrix().toarray().astype(np.float64)
     counts = train.sum(axis=0)
     predicts = np.diff(result.indptr) > 0
     assert predicts.sum() <= 7
     assert counts[predicts].min() >= counts[~predicts].max()
-    prior = content * sum(alpha * of[name].toarray() for name, alpha in MIX.items())
-    each = np.maximum(train.sum(axis=1), 1.0) ** -tempering
-    squares = (train.T @ sparse.diags_array(each) @ train).toarray().astype(np.float64)
-    noise = denoising * squares.diagonal()[:, None] * weights
-    gradient = squares @ weights - squares + noise + reg * (weights - prior)
-    gradient[np.diag_indices(N_ITEMS)] = 0
-    warm = squares.diagonal() > 0  # the column of a cold item has a form of its own
-    np.testing.assert_allclose(gradient[np.ix_(predicts, warm)] / (reg + squares.max()), 0, atol=2e-5)
+    np.testing.assert_allclose(warm_gradient(weights, train, of, settings)[predicts], 0, atol=2e-5)
     assert not weights.diagonal().any()
 
 
