@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from model_store.errors import StoreError
 from model_store.events import HISTORY_TYPES, POSITIVE_RATING, Event, Feedback, Forgotten
+from model_store.lock import locked
 from service.errors import StateUnavailable
 from service.state.protocol import NO_EVENTS, Changes, DailyCount, KeptEvent, LiveItem, StateStore, UserEvents
 from service.state.shelf_file import ShelfFile
@@ -60,7 +62,7 @@ class EmbeddedState(StateStore):
     def __init__(self, folder: Path, *, shared: bool) -> None:
         """`shared`: several workers use the folder, so that answers have to be kept in a file as well."""
         self.folder = folder
-        self._writer = Writer(self._connect)
+        self._writer = Writer(self._open)
         self._reader: sqlite3.Connection | None = None
         self._shelf = ShelfFile(folder / SHELF_FILE) if shared else None
         self.shares_answers = shared
@@ -68,9 +70,8 @@ class EmbeddedState(StateStore):
     async def start(self) -> None:
         """See `StateStore.start`."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            reader = await asyncio.to_thread(self._connect)
-        except (OSError, sqlite3.Error) as error:
+            reader = await asyncio.to_thread(self._open)
+        except (OSError, sqlite3.Error, StoreError) as error:
             raise StateUnavailable(f"{self.folder}: expected a writable folder, found: {error}") from error
         try:
             if self._shelf is not None:
@@ -180,14 +181,28 @@ class EmbeddedState(StateStore):
         """See `StateStore.kept_answer`."""
         return None if self._shelf is None else await self._shelf.get(recommendation_id)
 
+    def _open(self) -> sqlite3.Connection:
+        """A connection to the file, made where it is missing.
+
+        One worker at a time: where two turn one file to a write-ahead log at once, SQLite refuses one without waiting.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / f"{FILE}.lock", BUSY_SECONDS):
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(SCHEMA)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.folder / FILE, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")  # what was forgotten is overwritten
-        connection.executescript(SCHEMA)
         return connection
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -165,6 +165,23 @@ async def test_a_damaged_file_of_answers_is_begun_anew(
             await store.stop()
 
 
+async def test_workers_that_start_together_in_a_new_folder_all_start(tmp_path: Path) -> None:
+    """SQLite does not wait, whatever its timeout says, where two connections make the same new file at once."""
+    together = threading.Barrier(6)
+
+    def worker(store: EmbeddedState) -> None:
+        async def life() -> None:
+            await store.start()
+            await store.stop()
+
+        together.wait()
+        asyncio.run(life())
+
+    for number in range(40):
+        stores = [EmbeddedState(tmp_path / f"{number}", shared=False) for _ in range(6)]
+        await asyncio.gather(*(asyncio.to_thread(worker, store) for store in stores))
+
+
 async def test_a_start_that_fails_leaves_nothing_open_and_the_next_one_works(tmp_path: Path) -> None:
     def held() -> tuple[list[str], int]:
         own = [thread.name for thread in threading.enumerate() if thread.name.endswith("writer")]
