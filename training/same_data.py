@@ -1,7 +1,7 @@
 """What a run's checkpoints were fitted on, kept beside them as digests: they never pass for a model of other data.
 
 Data of the same shape draw another split, and so does another seed; a model would then be measured on positives that it
-was fitted on.
+was fitted on. Of other content, a base that was fitted on the former would be joined by a router of the latter.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from training.config import ConfigError
 from training.data.dataset import Dataset
+from training.data.features import FeatureMatrix
 from training.data.splits import Split
 from training.fit.run import Run
 
@@ -25,7 +26,7 @@ FILE = "data.json"
 def check_same_data(run: Run, dataset: Dataset, split: Split) -> None:
     """Hold the data against those of the checkpoints in the run's directory; a new run's are written down.
 
-    What is fitted later, with the validation part or on everything, follows from the same three parts.
+    What is fitted later, with the validation part or on everything, follows from the same parts and content.
 
     Raises:
         ConfigError: they differ, or what was written down is damaged.
@@ -46,17 +47,21 @@ def check_same_data(run: Run, dataset: Dataset, split: Split) -> None:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"expected digests of a run's data in {path}, found a damaged file: {error}") from error
-    if differing := [what for what, digest in now.items() if before.get(what) != digest]:
+    if differing := [what for what in now | before if before.get(what) != now.get(what)]:
         raise ConfigError(
             f"expected the data that {run.directory} was fitted on, found others ({', '.join(differing)}): its "
-            "checkpoints may know what is test now. Bring back the interactions, events, split and seed that it began "
-            "with, or give a new run another --out"
+            "checkpoints may know what is test now, and know no other content. Bring back the interactions, events, "
+            "content, split and seed that it began with, or give a new run another --out"
         )
 
 
 def digests(dataset: Dataset, split: Split) -> dict[str, str]:
-    """A digest of the ids in row order, and of each part of the split; of the training part with its order in time."""
-    return {
+    """A digest of the ids in row order, of each part of the split, and of each modality's content as it is trained on.
+
+    The training part's is taken with its order in time, a modality's with the rows that are missing.
+    """
+    content = {f"{name} content": _of_features(matrix) for name, matrix in sorted(dataset.features.items())}
+    return content | {
         "users": _of_ids(dataset.user_ids),
         "items": _of_ids(dataset.items.item_ids),
         "training part": _of_arrays(*split.history()),
@@ -69,6 +74,12 @@ def digest_of_test(dataset: Dataset, split: Split) -> str:
     """One digest of who is asked for what in the test, and out of which items."""
     asked = _of_arrays(split.test.indptr, split.test.indices)
     return hashlib.sha256(f"{_of_ids(dataset.user_ids)} {_of_ids(dataset.items.item_ids)} {asked}".encode()).hexdigest()
+
+
+def _of_features(matrix: FeatureMatrix) -> str:
+    found = hashlib.sha256(f"{matrix.values.shape}".encode() + matrix.present.tobytes())
+    found.update(np.ascontiguousarray(matrix.values, dtype="<f4").data)
+    return found.hexdigest()
 
 
 def _of_ids(ids: list[str]) -> str:

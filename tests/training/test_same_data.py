@@ -54,6 +54,23 @@ def test_the_order_of_what_is_trained_on_counts_too(tmp_path: Path) -> None:
         check_same_data(Run(tmp_path, resume=True), DATASET, turned)
 
 
+def test_other_content_is_named(tmp_path: Path) -> None:
+    check_same_data(Run(tmp_path), DATASET, SPLIT)
+    run = Run(tmp_path, resume=True)
+    name, other = sorted(DATASET.features)
+    matrix = DATASET.features[name]
+    values, present = matrix.values.copy(), matrix.present.copy()
+    values[3, 0] += 1
+    present[3] = not present[3]
+    for changed in (replace(matrix, values=values), replace(matrix, present=present)):
+        with pytest.raises(ConfigError, match=rf"\({name} content\)"):
+            check_same_data(run, replace(DATASET, features=DATASET.features | {name: changed}), SPLIT)
+    with pytest.raises(ConfigError, match=rf"\({name} content\)"):
+        check_same_data(run, replace(DATASET, features={other: DATASET.features[other]}), SPLIT)
+    with pytest.raises(ConfigError, match=r"\(acoustic content\)"):
+        check_same_data(run, replace(DATASET, features=DATASET.features | {"acoustic": matrix}), SPLIT)
+
+
 def test_checkpoints_of_a_version_that_wrote_nothing_down_are_read_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
