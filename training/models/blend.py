@@ -19,7 +19,7 @@ from training.evaluation.ranking import ScoreBlock, rank_positives
 from training.fit.run import Run
 from training.graph.content import content_knn
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
-from training.models.closed_form_search import MOST_USERS, choose
+from training.models.closed_form_search import MOST_USERS, USUAL_POINTS, choose
 from training.models.item_item import EvidenceConfig, ItemItem
 
 
@@ -45,16 +45,24 @@ def choose_closed_form(
     """
     if not config.enabled or not split.valid.nnz:
         return None
-    with run.bar("closed form", 1) as advance:
+    with run.bar("closed form", USUAL_POINTS + 1) as advance:
         found = run.kept(
             "closed-form",
             _digest(f"{run.seed} {new_items}", {"train": split.train, "valid": split.valid, **content}),
             lambda: asdict(
-                choose(split.train, split.valid, content, new_items=new_items, seed=run.seed, device=run.device)
+                choose(
+                    split.train,
+                    split.valid,
+                    content,
+                    new_items=new_items,
+                    seed=run.seed,
+                    device=run.device,
+                    tried=advance,
+                )
             ),
         )
         settings = ClosedFormSettings(**found)
-        advance(f"λ {settings.reg:.0f}")
+        advance(f"λ {settings.reg:.3g}")
     return settings
 
 

@@ -13,7 +13,7 @@ from training.data.splits import Split
 from training.fit.run import Run
 from training.models.blend import content_graphs
 from training.models.closed_form import ClosedFormSettings, fit_closed_form
-from training.models.closed_form_search import choose
+from training.models.closed_form_search import USUAL_POINTS, choose
 from training.models.item_item_model import FittedItemItem
 from training.models.protocol import FittedModel, MissingRequirement, Recipe, capped_histories
 
@@ -49,9 +49,17 @@ class EaseRecipe(Recipe):
         if config.reg is not None and not graphs:
             settings = ClosedFormSettings(config.reg, 0.0, {})
         else:
-            settings = choose(
-                split.train, split.valid, graphs, reg=config.reg, plain=True, seed=run.seed, device=run.device
-            )
+            with run.bar("closed form", USUAL_POINTS) as tried:
+                settings = choose(
+                    split.train,
+                    split.valid,
+                    graphs,
+                    reg=config.reg,
+                    plain=True,
+                    seed=run.seed,
+                    device=run.device,
+                    tried=tried,
+                )
         return self._solved(settings, graphs, dataset, split, config, run)
 
     def refit(

@@ -76,6 +76,21 @@ def test_content_pays_in_the_test_too(world: World, chosen: ClosedFormSettings) 
     assert world.quality(chosen, world.test) > world.quality(ease, world.test)
 
 
+def test_each_point_that_is_tried_is_told_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    inverses: list[float] = []
+    solution = closed_form.Solution
+
+    def counted(moments: closed_form.Moments, reg: float, *how: Any) -> closed_form.Solution:
+        inverses.append(reg)
+        return solution(moments, reg, *how)
+
+    monkeypatch.setattr(closed_form_search, "Solution", counted)
+    told: list[str] = []
+    found = choose(world.train, world.valid, world.graphs, tried=told.append)
+    assert told == [f"λ {reg:.3g}" for reg in inverses]
+    assert f"λ {found.reg:.3g}" in told
+
+
 def test_how_noisy_histories_are_is_chosen_too(world: World, chosen: ClosedFormSettings) -> None:
     """No worse than what it started from, or than EASE, and at the optimum among what is tried."""
     best = world.quality(chosen, world.valid)
