@@ -122,11 +122,11 @@ class Solution:
         return whole
 
 
-def moments_of(train: sparse.csr_array, tempering: float = 0.0) -> Moments:
-    """What the closed form needs of `G`, from the training interactions (U, I)."""
+def moments_of(train: sparse.csr_array, tempering: float, n_predictors: int) -> Moments:
+    """What the closed form needs of `G`, from the training interactions (U, I); K is at most `n_predictors`."""
     counts = np.bincount(train.indices, minlength=train.shape[1])
     predicts = np.zeros(len(counts), bool)
-    predicts[np.argsort(-counts, kind="stable")[:MOST_PREDICTORS]] = True
+    predicts[np.argsort(-counts, kind="stable")[:n_predictors]] = True
     if tempering:
         train = sparse.csr_array(sparse.diags_array(np.sqrt(user_weights(train, tempering))) @ train)
     by_item = sparse.csc_array(train)
@@ -164,7 +164,7 @@ def fit_closed_form(
     started = time.monotonic()
     if not settings.mix.keys() <= graphs.keys():
         raise TrainingError(f"expected content graphs for {sorted(settings.mix)}, found {sorted(graphs)}")
-    moments = moments_of(train, settings.tempering)
+    moments = moments_of(train, settings.tempering, MOST_PREDICTORS)
     solution = Solution(moments, settings.reg, device or torch.device("cpu"), settings.denoising)
     n_items = train.shape[1]
     cold = np.bincount(train.indices, minlength=n_items) == 0

@@ -33,6 +33,9 @@ FIRST_REG = 10.0
 BLOCK = 512
 USUAL_POINTS = 8
 """Points that are tried; more where λ is far from where the search starts."""
+MOST_PREDICTORS = 10_000
+"""Items that others are predicted by while settings are chosen: half of what predicts in the end, for an eighth of the
+time. Half of the items choose what all of them do (training/LOG.md, "Popular items choose")."""
 MOST_USERS = 20_000
 """Users that settings are chosen on, where there are many more."""
 
@@ -140,7 +143,7 @@ class _Search:
     def moments(self, tempering: float) -> Moments:
         """What is needed of `G`; the last one is kept."""
         if self._moments is None or self._moments[0] != tempering:
-            self._moments = (tempering, moments_of(self.train, tempering))
+            self._moments = (tempering, moments_of(self.train, tempering, MOST_PREDICTORS))
         return self._moments[1]
 
     def unit(self, tempering: float) -> float:
