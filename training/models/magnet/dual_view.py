@@ -25,6 +25,7 @@ from training.graph.normalise import row_normalise, symmetric_normalise
 from training.graph.pseudo_edges import pseudo_edges
 from training.models.magnet.both_views import both_views
 from training.models.magnet.config import BaseConfig, GraphConfig
+from training.models.magnet.wide_features import MOST_DIRECTIONS, leading_directions
 from training.models.propagation import Propagation, RowsOfProduct
 
 ALIGNED_ITEMS = 1024
@@ -117,11 +118,18 @@ class DualViewBase(nn.Module):
         n_items, width = graphs.train.shape[1], config.embedding_size
         self.identity = nn.Parameter(torch.randn(n_items, 2 * width, generator=generator) * config.id_std)
         self.projection = nn.ParameterDict()
+        self._wide: dict[str, Tensor] = {}  # (I, d) features of which a buffer holds the leading directions
         for name, matrix in features.items():
-            rows, _ = centred_unit_rows(matrix.values, matrix.present)
-            self.register_buffer(f"features_{name}", torch.from_numpy(rows), persistent=False)
-            start = torch.randn(rows.shape[1], 2 * width, generator=generator) / rows.shape[1] ** 0.5
+            rows = torch.from_numpy(centred_unit_rows(matrix.values, matrix.present)[0])
+            read = min(rows.shape[1], MOST_DIRECTIONS)
+            start = torch.randn(read, 2 * width, generator=generator) / rows.shape[1] ** 0.5
             self.projection[name] = nn.Parameter(start)
+            if read < rows.shape[1]:
+                self._wide[name] = rows
+                self.register_buffer(f"directions_{name}", leading_directions(rows, read))
+                rows = rows @ self.get_buffer(f"directions_{name}")
+            self.register_buffer(f"features_{name}", rows, persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module._read_wide())  # type: ignore[no-untyped-call]
         self.fusion = nn.Parameter(torch.zeros(2, 2 * width + 1))
         # a new item's form: own content, and warm neighbours' finished vectors; one pair of weights per table
         self.new_item = nn.Parameter(torch.ones(2, 2))
@@ -138,6 +146,18 @@ class DualViewBase(nn.Module):
     def width(self) -> int:
         """D."""
         return self.config.embedding_size
+
+    @torch.no_grad()
+    def _read_wide(self) -> None:
+        """Read wide features by the directions that were loaded: another machine's differ in sign, or more."""
+        for name, rows in self._wide.items():
+            directions, features = (self.get_buffer(f"{kind}_{name}") for kind in ("directions", "features"))
+            features.copy_(rows @ directions.cpu())
+
+    def content_projection(self, name: str) -> Float[Tensor, "d DD"]:
+        """What takes a modality's features, as wide as they are, into both tables."""
+        weights: Tensor = self.projection[name]
+        return self.get_buffer(f"directions_{name}") @ weights if name in self._wide else weights
 
     def node_features(self) -> dict[str, Float[Tensor, "I DD"]]:
         """Each modality's part of `x_i = ID_i + Σ_m W_m F_i^m`, for both tables."""

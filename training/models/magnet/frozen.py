@@ -78,7 +78,7 @@ def _run(module: DualViewBase) -> FrozenBase:
     norm = parts.sum(dim=1).norm(dim=1).clamp_min(1e-12)
     width = module.width
     scale = module.new_item.repeat_interleave(width, dim=1).cpu().numpy()
-    weights = {name: module.projection[name].detach().cpu().numpy() for name in module.content_names}
+    weights = {name: module.content_projection(name).cpu().numpy() for name in module.content_names}
     return FrozenBase(
         parts=(parts / norm[:, None, None]).cpu().numpy(),
         history=views.history.cpu().numpy(),

@@ -16,8 +16,10 @@ from training.data.dataset import Dataset
 from training.data.splits import split_dataset
 from training.graph.content import centred_unit_rows, content_knn
 from training.graph.pseudo_edges import pseudo_edges
+from training.models.magnet import dual_view
 from training.models.magnet.config import BaseConfig, GraphConfig
 from training.models.magnet.dual_view import ALIGNED_ITEMS, DualViewBase, Graphs, compared_items
+from training.models.magnet.frozen import freeze
 
 D = 4
 F64 = NDArray[np.float64]
@@ -69,7 +71,7 @@ class Oracle:
         self.identity = module.identity.detach().numpy().astype(np.float64)
         self.content = {
             name: centred_unit_rows(f.values, f.present)[0].astype(np.float64)
-            @ module.projection[name].detach().numpy()
+            @ module.content_projection(name).detach().numpy()
             for name, f in dataset.features.items()
         }
         self.fusion = module.fusion.detach().numpy().astype(np.float64)
@@ -116,6 +118,36 @@ def test_tables_are_those_of_the_dense_oracle(graph: GraphConfig, modalities: tu
         history, candidate = oracle.tables(new)
         np.testing.assert_allclose(views.history.detach(), history, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(views.candidate.detach(), candidate, rtol=1e-4, atol=1e-5)
+
+
+def test_wide_features_are_read_by_their_leading_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is as if a projection of all of their width had been fitted, one of that rank."""
+    monkeypatch.setattr(dual_view, "MOST_DIRECTIONS", 3)
+    module, dataset, train = base_of()
+    oracle = Oracle(module, dataset, train, FORMS[0])
+    for name, matrix in dataset.features.items():
+        assert module.projection[name].shape == (3, 2 * D)
+        assert module.content_projection(name).shape == (matrix.values.shape[1], 2 * D)
+    for found, expected in zip((module().history, module().candidate), oracle.tables(), strict=True):
+        np.testing.assert_allclose(found.detach(), expected, rtol=1e-4, atol=1e-5)
+    width = {name: matrix.values.shape[1] for name, matrix in dataset.features.items()}
+    form = freeze(module).new_item
+    assert {name: len(weight) for name, weight in form.projections.items()} == width
+
+
+def test_wide_features_follow_the_directions_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that another machine finds may have other signs, or turn where two hold equally much."""
+    monkeypatch.setattr(dual_view, "MOST_DIRECTIONS", 3)
+    here, there = base_of()[0], base_of()[0]
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1))).Q
+    with torch.no_grad():
+        for name in there.content_names:
+            for tensor in (there.get_buffer(f"directions_{name}"), there.get_buffer(f"features_{name}")):
+                tensor.copy_(tensor @ turn)
+    here.load_state_dict(there.state_dict())
+    for name in here.content_names:
+        torch.testing.assert_close(here.get_buffer(f"features_{name}"), there.get_buffer(f"features_{name}"))
+    torch.testing.assert_close(here().candidate, there().candidate)
 
 
 @pytest.mark.parametrize("graph", FORMS, ids=["item-item", "rho 0", "pseudo"])
