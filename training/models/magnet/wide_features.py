@@ -12,8 +12,8 @@ from torch import Tensor
 
 MOST_DIRECTIONS = 512
 ROUNDS = 4
-"""Of the power iteration: where singular values fall with the root of their rank, less than a hundredth of what the best
-directions hold is lost."""
+"""Of the power iteration: where singular values fall with the root of their rank, less than a hundredth of what the
+best directions hold is lost."""
 
 
 def leading_directions(rows: Float[Tensor, "I d"], k: int) -> Float[Tensor, "d k"]:
