@@ -19,7 +19,8 @@ best directions hold is lost."""
 def leading_directions(rows: Float[Tensor, "I d"], k: int) -> Float[Tensor, "d k"]:
     """Orthonormal directions that hold nearly as much of the rows as any k do: their first right singular vectors.
 
-    By a randomised range finder of a fixed seed (Halko, Martinsson and Tropp 2011).
+    By a randomised range finder of a fixed seed (Halko, Martinsson and Tropp 2011); `torch.svd_lowrank` draws from the
+    generator that a fit goes on with.
     """
     generator = torch.Generator().manual_seed(0)
     found = torch.randn(rows.shape[1], k, generator=generator)
