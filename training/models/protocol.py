@@ -56,7 +56,12 @@ class FittedModel(ABC):
         """The arrays that the snapshot's scoring kind reads."""
 
     def masked(
-        self, item_rows: NDArray[np.int64], modality: str, *, rebuild: bool
+        self,
+        item_rows: NDArray[np.int64],
+        modality: str,
+        *,
+        rebuild: bool,
+        user_rows: NDArray[np.int64] | None = None,
     ) -> Mapping[str, NDArray[Any]] | None:
         """The snapshot's arrays that change when the model runs again without a content modality of these items.
 
@@ -67,6 +72,7 @@ class FittedModel(ABC):
             item_rows: (n,) which items lose the modality.
             modality: a content modality of the dataset.
             rebuild: whether content graphs are built again without them, or kept as they are.
+            user_rows: (m,) users whose rows have to be right, those of others may be as they were; all where omitted.
 
         """
         return None

@@ -31,7 +31,12 @@ class OnlyArrays(FittedModel):
         raise NotImplementedError
 
     def masked(
-        self, item_rows: NDArray[np.int64], modality: str, *, rebuild: bool
+        self,
+        item_rows: NDArray[np.int64],
+        modality: str,
+        *,
+        rebuild: bool,
+        user_rows: NDArray[np.int64] | None = None,
     ) -> Mapping[str, NDArray[Any]] | None:
         return self._arrays
 

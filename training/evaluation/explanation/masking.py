@@ -21,8 +21,8 @@ from model_store.scoring import Readable, Scorer
 from training.evaluation.explanation.served import served_items
 
 ITEMS_AT_ONCE = 16
-ITEMS_PER_MASKED = 150
-"""In small catalogues fewer items are masked at once: one of this many."""
+FEW_ITEMS_PER_MASKED, MANY_ITEMS_PER_MASKED = 150, 450
+"""Of small catalogues fewer items are masked at once, one of the first number; of large ones more, one of the second."""
 USERS_PER_ITEM = 8
 
 
@@ -30,7 +30,12 @@ class Mask(Protocol):
     """Runs a model again; `FittedModel.masked` is one."""
 
     def __call__(
-        self, item_rows: NDArray[np.int64], modality: str, *, rebuild: bool
+        self,
+        item_rows: NDArray[np.int64],
+        modality: str,
+        *,
+        rebuild: bool,
+        user_rows: NDArray[np.int64] | None = None,
     ) -> Mapping[str, NDArray[Any]] | None:
         """The snapshot's arrays that change when these items lose a modality; None where the model cannot tell.
 
@@ -38,6 +43,7 @@ class Mask(Protocol):
             item_rows: (n,) which items; with none at all, the same arrays as they are.
             modality: a content modality.
             rebuild: whether content graphs are built again without those items, or kept as they are.
+            user_rows: (m,) users whose rows have to be right, those of others may be as they were; all where omitted.
 
         """
 
@@ -62,6 +68,11 @@ def served_pairs(
     return np.repeat(user_rows, [len(found) for found in lists]), items
 
 
+def items_at_once(n_items: int) -> int:
+    """How many items are masked together: so few of the catalogue that they hardly meet in its graphs."""
+    return max(1, min(ITEMS_AT_ONCE, n_items // FEW_ITEMS_PER_MASKED), n_items // MANY_ITEMS_PER_MASKED)
+
+
 def batches(
     snapshot: Readable,
     pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -69,7 +80,7 @@ def batches(
     rng: np.random.Generator,
     *,
     count: int,
-    at_once: int = ITEMS_AT_ONCE,
+    at_once: int | None = None,
 ) -> Iterator[Batch]:
     """Batches of served items that have the modality, until there are `count` pairs or no items left.
 
@@ -81,10 +92,10 @@ def batches(
         present: (I,) which items have the modality.
         rng: draws.
         count: pairs wanted.
-        at_once: items masked together, at most.
+        at_once: items masked together, at most; by the catalogue's size where omitted.
 
     """
-    at_once = max(1, min(at_once, snapshot.n_items // ITEMS_PER_MASKED))
+    at_once = items_at_once(snapshot.n_items) if at_once is None else at_once
     users, items = pairs
     order = rng.permutation(len(items))
     users, items = users[order], items[order]

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from model_store.draft import SnapshotDraft
 from model_store.scoring import scorer_for
 from training.data.demo.truth import Truth
-from training.evaluation.explanation.masking import ITEMS_AT_ONCE, Mask, batches, served_pairs
+from training.evaluation.explanation.masking import Mask, batches, served_pairs
 from training.evaluation.explanation.perturbation import Experiment, correlations
 from training.evaluation.explanation.recovery import recovery
 from training.evaluation.explanation.roles import role_check
@@ -31,8 +31,8 @@ class Effort:
     """Served pairs per modality."""
     users: int = USERS
     """Users whose lists the pairs are drawn from."""
-    at_once: int = ITEMS_AT_ONCE
-    """Items masked together, at most."""
+    at_once: int | None = None
+    """Items masked together, at most; by the catalogue's size where omitted."""
 
 
 def explanation_quality(

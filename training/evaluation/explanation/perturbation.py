@@ -78,7 +78,8 @@ class Experiment:
         """
         column, rows, moved = self._served.modalities.index(modality), [], []
         for batch in batches:
-            gated, open_ = self._scorers(self._mask(batch.masked, modality, rebuild=rebuild) or {})
+            again = self._mask(batch.masked, modality, rebuild=rebuild, user_rows=np.unique(batch.user_rows))
+            gated, open_ = self._scorers(again or {})
             for user, item in zip(batch.user_rows.tolist(), batch.item_rows.tolist(), strict=True):
                 pair = self._unmasked(user, item)
                 amounts, drop = pair.amounts[:, column], pair.contributions - _score(gated, user, item).contributions[0]

@@ -75,7 +75,14 @@ class FittedMagnet(FittedModel):
         return ContentGraphs(self._features, self.config.graph)
 
     @torch.no_grad()
-    def masked(self, item_rows: NDArray[np.int64], modality: str, *, rebuild: bool) -> Mapping[str, NDArray[Any]]:
+    def masked(
+        self,
+        item_rows: NDArray[np.int64],
+        modality: str,
+        *,
+        rebuild: bool,
+        user_rows: NDArray[np.int64] | None = None,
+    ) -> Mapping[str, NDArray[Any]]:
         """The base run again; experts, router, the closed form's behaviour and all moments stay as they were fitted.
 
         With `rebuild` the item-item term loses its content share towards the masked items, which have no neighbours
@@ -91,13 +98,13 @@ class FittedMagnet(FittedModel):
             values = term.values.copy()
             values[np.isin(term.items, item_rows), term.shares.index(modality)] = 0
             term = replace(term, values=values)
+        rows = np.arange(len(evidence.users)) if user_rows is None else user_rows
+        histories = evidence.interactions[rows]
+        users, features = evidence.users.copy(), evidence.user_features.copy()
+        users[rows] = base.users(histories)
+        features[rows] = user_features(histories, base.parts, present)
         changed = replace(
-            evidence,
-            base=base,
-            present=present,
-            item_item=term,
-            users=base.users(evidence.interactions),
-            user_features=user_features(evidence.interactions, base.parts, present),
+            evidence, base=base, present=present, item_item=term, users=users, user_features=features
         )
         return {**self._arrays(changed), "item_present": present}
 

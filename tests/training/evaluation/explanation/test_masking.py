@@ -6,7 +6,7 @@ import pytest
 from model_store.draft import SnapshotDraft
 from model_store.scoring import scorer_for
 from tests.support.planted import item_item_draft
-from training.evaluation.explanation.masking import USERS_PER_ITEM, batches, served_pairs
+from training.evaluation.explanation.masking import USERS_PER_ITEM, batches, items_at_once, served_pairs
 from training.evaluation.explanation.served import SHOWN, served, served_items
 
 N_USERS, N_ITEMS = 80, 450
@@ -38,9 +38,16 @@ def test_margins_sum_to_the_lists_lead_in_score(draft: SnapshotDraft) -> None:
     assert found.margin.sum() == pytest.approx(scores[found.item_rows].mean() - scores[unseen].mean())
 
 
-@pytest.mark.parametrize(("at_once", "expected"), [(1, 1), (16, N_ITEMS // 150)])
+@pytest.mark.parametrize(
+    ("n_items", "expected"), [(10, 1), (450, 3), (2_400, 16), (7_050, 16), (23_033, 51), (1_000_000, 2_222)]
+)
+def test_the_same_share_of_every_catalogue_is_masked_at_once(n_items: int, expected: int) -> None:
+    assert items_at_once(n_items) == expected
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(1, 1), (None, 3), (16, 16)])
 def test_pairs_are_served_present_and_clear_of_the_other_masked_items(
-    draft: SnapshotDraft, at_once: int, expected: int
+    draft: SnapshotDraft, at_once: int | None, expected: int
 ) -> None:
     pairs = served_pairs(scorer_for(draft), draft, np.arange(N_USERS))
     present = np.arange(N_ITEMS) % 3 > 0

@@ -32,7 +32,13 @@ def taking_away(truth: SnapshotDraft) -> Mask:
     """The experiment on an additive model: what a modality gives to the masked items goes; half, with graphs kept."""
     names = [modality.name for modality in truth.manifest.modalities]
 
-    def mask(item_rows: NDArray[np.int64], modality: str, *, rebuild: bool) -> Mapping[str, NDArray[Any]]:
+    def mask(
+        item_rows: NDArray[np.int64],
+        modality: str,
+        *,
+        rebuild: bool,
+        user_rows: NDArray[np.int64] | None = None,
+    ) -> Mapping[str, NDArray[Any]]:
         values = truth.arrays["item_item_values"].copy()
         values[np.isin(truth.arrays["item_item_items"], item_rows), names.index(modality)] *= 0.0 if rebuild else 0.5
         return {"item_item_values": values}
@@ -64,7 +70,7 @@ def test_amounts_that_belong_to_another_modality_fail() -> None:
 def test_nothing_is_claimed_where_the_model_cannot_run_again_or_has_no_content() -> None:
     draft = additive()
     assert explanation_quality(draft, None, seed=0) == {}
-    assert explanation_quality(draft, lambda item_rows, modality, *, rebuild: None, seed=0) == {}
+    assert explanation_quality(draft, lambda *_, **__: None, seed=0) == {}
     behaviour = item_item_draft(
         8 * np.arange(N_USERS + 1), draft.arrays["history_items"], {"behaviour": np.eye(N_ITEMS)}
     )
@@ -93,7 +99,13 @@ def without_parts(draft: SnapshotDraft) -> Mask:
     """An item's part is gone; nothing else of the model notices, but for the router, which sees the mask."""
     names = [modality.name for modality in draft.manifest.modalities]
 
-    def mask(item_rows: NDArray[np.int64], modality: str, *, rebuild: bool) -> Mapping[str, NDArray[Any]]:
+    def mask(
+        item_rows: NDArray[np.int64],
+        modality: str,
+        *,
+        rebuild: bool,
+        user_rows: NDArray[np.int64] | None = None,
+    ) -> Mapping[str, NDArray[Any]]:
         parts, present = draft.arrays["item_parts"].copy(), draft.arrays["item_present"].copy()
         parts[item_rows, names.index(modality)] = 0
         present[item_rows, names.index(modality)] = False

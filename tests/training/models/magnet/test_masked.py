@@ -52,6 +52,18 @@ def test_what_is_masked_moves_and_the_fitted_model_stays(fit: Fit, rebuild: bool
         np.testing.assert_array_equal(again[name], before[name], err_msg=name)
 
 
+def test_of_some_users_the_same_is_known_as_when_all_are_run_again(fit: Fit) -> None:
+    gone, asked = np.flatnonzero(fit.dataset.features["visual"].present)[:10], np.array([1, 4])
+    every = fit.refitted.masked(gone, "visual", rebuild=False)
+    some = fit.refitted.masked(gone, "visual", rebuild=False, user_rows=asked)
+    as_served = fit.refitted.masked(NOTHING, "visual", rebuild=False)
+    for name in ("user_vectors", "user_logits"):
+        np.testing.assert_allclose(some[name][asked], every[name][asked], atol=1e-6, err_msg=name)
+        assert np.abs(every[name][asked] - as_served[name][asked]).max() > 1e-4, name
+    for name in every.keys() - {"user_vectors", "user_logits"}:
+        np.testing.assert_array_equal(some[name], every[name], err_msg=name)
+
+
 def test_rebuilding_moves_those_who_had_the_masked_for_neighbours(fit: Fit) -> None:
     gone = np.flatnonzero(fit.dataset.features["visual"].present)[:10]
     kept, rebuilt = (fit.refitted.masked(gone, "visual", rebuild=rebuild)["item_parts"] for rebuild in (False, True))
