@@ -1,6 +1,6 @@
 """The mixture over tables of hard candidates: their scores, and how well they rank held-out positives.
 
-Axes: `n` users, `C` candidates, `M` modalities.
+Axes: `n` users, `I` items, `C` candidates, `M` modalities, `E` experts, `W` residual width.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ class BaseVectors:
     users: Float[Tensor, "U D"]  # as `Evidence.users`
 
 
+@dataclass(frozen=True)
+class _OfItems:
+    """What router and experts make of every item, whoever asks."""
+
+    logits: Float[Tensor, "I E"]
+    residuals: Float[Tensor, "I E W"]
+
+
 class TableScores:
     """Scores the rows of one table, with gradients where they are wanted."""
 
@@ -39,7 +47,8 @@ class TableScores:
 
     def routed(self, rows: Int[Tensor, " n"], live: BaseVectors | None = None) -> tuple[Float[Tensor, "n C"], Routing]:
         """The mixture's scores, and how it routed; seen items score `NEVER`."""
-        without, more, routing = self._mixed(rows, live)
+        base = live or self._frozen
+        without, more, routing = self._mixed(rows, base, self._of_items(base.parts))
         return (without + more).masked_fill(~self.table.unseen[rows], NEVER), routing
 
     def static(self, rows: Int[Tensor, " n"]) -> Float[Tensor, "n C"]:
@@ -64,28 +73,27 @@ class TableScores:
     @torch.no_grad()
     def by_weight(self) -> ScoresByWeight:
         """All scores for any weight of the item-item term: the router does not read it, experts are linear in it."""
-        blocks = [self._mixed(rows)[:2] for rows in _blocks(len(self.table.user_rows))]
+        of_items = self._of_items(self._frozen.parts)
+        blocks = [self._mixed(rows, self._frozen, of_items)[:2] for rows in _blocks(len(self.table.user_rows))]
         without, more = (torch.cat(column) for column in zip(*blocks, strict=True))
         return ScoresByWeight(without.masked_fill(~self.table.unseen, NEVER), more, self.table)
 
-    def _mixed(self, rows: Tensor, live: BaseVectors | None = None) -> tuple[Tensor, Tensor, Routing]:
+    def _of_items(self, parts: Tensor) -> _OfItems:
+        return _OfItems(self.mixture.router.item(self._item_features), self.mixture.experts.item_residuals(parts))
+
+    def _mixed(self, rows: Tensor, base: BaseVectors, of_items: _OfItems) -> tuple[Tensor, Tensor, Routing]:
         """(n, C) twice: the mixture without item-item evidence, and what that adds; and the routing of both."""
         experts, router = self.mixture.experts, self.mixture.router
         user_rows, items = torch.from_numpy(self.table.user_rows)[rows], self.table.items[rows]
-        reading, base = self.table.reading.of(rows), live or self._frozen
-        users = base.users[user_rows]
-        if live is not None:
-            reading = replace(reading, **Reader(self.evidence, live.parts).read_parts(users, items))
-        routing: Routing = router(
-            router.user(self._user_features[user_rows]),
-            router.item(self._item_features)[items],
-            reading.cues,
-        )
+        reading, users = self.table.reading.of(rows), base.users[user_rows]
+        if base is not self._frozen:
+            reading = replace(reading, **Reader(self.evidence, base.parts).read_parts(users, items))
+        routing: Routing = router(router.user(self._user_features[user_rows]), of_items.logits[items], reading.cues)
         scores = experts(
             reading.part_scores,
             reading.predicted,
             experts.user_residuals(users),
-            experts.item_residuals(base.parts)[items],
+            of_items.residuals[items],
         )
         without = (routing.gates * scores).sum(dim=-1) + reading.level
         read = reading.evidence
