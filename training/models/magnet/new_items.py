@@ -59,8 +59,9 @@ class Content:
 
     def masked(self, masking: Masking) -> Content:
         """Without a modality of some items."""
-        features = {name: rows.copy() for name, rows in self.features.items()}
-        features[masking.modality][masking.item_rows] = 0
+        left = self.features[masking.modality].copy()
+        left[masking.item_rows] = 0
+        features = {**self.features, masking.modality: left}  # in the dataset's order
         graph = self.graph if masking.content is None else mean_graph(masking.content, len(self.warm))
         return replace(self, features=features, graph=graph)
 
