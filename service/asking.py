@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model_store.scoring import UserState
 from service.served import ServedSnapshot
-from service.state.protocol import NO_EVENTS, KeptEvent, UserEvents
+from service.state.protocol import NO_EVENTS, Edition, KeptEvent, UserEvents
 from service.view import View
 
 NO_ROWS = np.zeros(0, np.int64)
@@ -27,7 +27,7 @@ class RoutedKey(NamedTuple):
     """Everything that a user's state and the terms of its items depend on."""
 
     snapshot_id: str
-    edition: tuple[int, int]
+    edition: Edition
     user_id: str
     user_version: int
 

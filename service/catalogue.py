@@ -11,7 +11,7 @@ from service.content import ItemContent
 from service.new_items import EncodedItem, ItemEncoder
 from service.served import ServedSnapshot
 from service.state.mirror import Mirror
-from service.state.protocol import LiveItem
+from service.state.protocol import Edition, LiveItem
 from service.view import LiveRow, View
 
 log = logging.getLogger("magnet.catalogue")
@@ -32,7 +32,7 @@ class Catalogue:
 
     def view(self, served: ServedSnapshot) -> View:
         """The catalogue as of the last refresh, seen from `served`; without live items where it was let go of."""
-        return self._views.get(served.id) or View(served, 0, {})
+        return self._views.get(served.id) or View(served)
 
     def encoder(self, served: ServedSnapshot) -> ItemEncoder | None:
         """What makes new items known to this snapshot's model; None before the snapshot was prepared."""
@@ -77,23 +77,22 @@ class Catalogue:
         items, edition = dict(self._mirror.items), self._mirror.edition
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._build, served, edition, items)
 
-    def _build(self, served: ServedSnapshot, edition: tuple[int, int], items: Mapping[str, LiveItem]) -> View:
-        losses, version = edition
+    def _build(self, served: ServedSnapshot, edition: Edition, items: Mapping[str, LiveItem]) -> View:
         rows = {}
         for item in sorted(items.values(), key=lambda item: item.version):
             content = ItemContent.read(item.content) if item.content is not None else None
             encoded = None
             if content is not None and served.snapshot.item_row(item.item_id) is None:
-                encoded = self._encode(served, losses, item, content)
+                encoded = self._encode(served, edition.losses, item, content)
             info = content.info(item.item_id) if content is not None else None
             rows[item.item_id] = LiveRow(info, item.version, item.hidden, encoded)
-        current = {(served.id, item.item_id, losses, item.version) for item in items.values()}
+        current = {(served.id, item.item_id, edition.losses, item.version) for item in items.values()}
         self._encoded = {
             key: kept
             for key, kept in self._encoded.items()
             if (key in current if key[0] == served.id else key[0] in self._encoders)
         }
-        return View(served, version, rows, losses)
+        return View(served, rows, edition)
 
     def _encode(self, served: ServedSnapshot, losses: int, item: LiveItem, content: ItemContent) -> EncodedItem | None:
         key = (served.id, item.item_id, losses, item.version)

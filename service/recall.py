@@ -41,4 +41,4 @@ class Recall:
             return self._last
 
     def _open(self, snapshot_id: str) -> View:
-        return View(ServedSnapshot(self._deployment.store.open(snapshot_id, verify="size"), indexed=False), 0, {})
+        return View(ServedSnapshot(self._deployment.store.open(snapshot_id, verify="size"), indexed=False))

@@ -198,7 +198,7 @@ class Recommender:
         if events is None:
             return None
         edition = self._catalogue.view(served).edition
-        return served.id, self._mirror.losses, events.version, edition, self._trends.period, self.degraded()
+        return served.id, self._mirror.edition.losses, events.version, edition, self._trends.period, self.degraded()
 
     async def kept(self, recommendation_id: str) -> KeptAnswer | None:
         """An answer of late; None once it has left, or once its user was forgotten."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from service.errors import StateUnavailable
 from service.served import ServedSnapshot
 from service.state.mirror import Mirror
-from service.state.protocol import DailyCount
+from service.state.protocol import DailyCount, Edition
 from service.view import View
 
 log = logging.getLogger("magnet.trends")
@@ -56,7 +56,7 @@ class Trends:
         """By period, what every item's recent events add."""
         self._recent: WeakKeyDictionary[ServedSnapshot, dict[int, Recent]] = WeakKeyDictionary()
         """The same of the snapshots in memory."""
-        self._arrays: OrderedDict[tuple[str, tuple[int, int], int], NDArray[np.float32]] = OrderedDict()
+        self._arrays: OrderedDict[tuple[str, Edition, int], NDArray[np.float32]] = OrderedDict()
         self._turn = asyncio.Lock()
 
     @property

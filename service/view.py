@@ -19,9 +19,11 @@ from service.added import AddedItems
 from service.new_items import EncodedItem
 from service.printed import Display, LiveDisplay, Page
 from service.served import ServedSnapshot
+from service.state.protocol import Edition
 
 MASKS_KEPT = 16
 NO_ROWS = np.zeros(0, np.int64)
+NOTHING_LIVE = Edition()
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,15 @@ class LiveRow:
 class View:
     """One snapshot with one version of the live items."""
 
-    def __init__(self, served: ServedSnapshot, version: int, live: Mapping[str, LiveRow], losses: int = 0) -> None:
+    def __init__(
+        self, served: ServedSnapshot, live: Mapping[str, LiveRow] | None = None, edition: Edition = NOTHING_LIVE
+    ) -> None:
+        live = live or {}
         self.served = served
-        self.version = version
+        self.version = edition.version
         """The newest change to any item that this shows."""
-        self.edition = losses, version
-        """No two states of the live items share one: after a loss of its memory the store counts from 1 again."""
+        self.edition = edition
+        """No two states of the live items share one."""
         base = served.snapshot.item_row
         changed = {row: item for item_id, item in live.items() if (row := base(item_id)) is not None}
         new = {item_id: item for item_id, item in live.items() if item.encoded is not None and base(item_id) is None}

@@ -13,7 +13,7 @@ from typing import TypeVar
 from model_store.events import Event
 from service.errors import StateUnavailable
 from service.state.heard import Heard
-from service.state.protocol import NO_EVENTS, Changes, LiveItem, StateStore, UserEvents
+from service.state.protocol import NO_EVENTS, Changes, Edition, LiveItem, StateStore, UserEvents
 from service.state.recent import RecentUsers
 
 log = logging.getLogger("magnet.state")
@@ -32,10 +32,7 @@ class Mirror:
         self._version = 0
         self._started = False
         self.items: dict[str, LiveItem] = {}
-        self.items_version = 0
-        """The version of the newest change to any item."""
-        self.losses = 0
-        """How often the store lost its memory: it counts versions from the beginning again then."""
+        self.edition = Edition()
         self._forgotten: set[str] = set()
         """Everybody who has a tombstone: it holds even while the store cannot be asked."""
         self._heard = Heard()
@@ -43,11 +40,6 @@ class Mirror:
         self._listed = False
         self.failure: str | None = None
         """Why the store does not answer, while it does not."""
-
-    @property
-    def edition(self) -> tuple[int, int]:
-        """What tells the items of now from those at any other time."""
-        return self.losses, self.items_version
 
     async def catch_up(self) -> frozenset[str]:
         """Open the store where it is not, take in what happened since the last time, and say who was forgotten.
@@ -152,8 +144,7 @@ class Mirror:
             self._users.clear()
             self._forgotten.clear()
             self.items.clear()
-            self.items_version = 0
-            self.losses += 1
+            self.edition = Edition(losses=self.edition.losses + 1)
             self._heard, self._listed = Heard(), False
         self._forgotten |= changes.forgotten
         self._drop(changes.users)
@@ -166,7 +157,8 @@ class Mirror:
         known = self.items.get(item.item_id)
         if known is None or known.version < item.version:
             self.items[item.item_id] = item
-            self.items_version = max(self.items_version, item.version)
+            losses, version, taken = self.edition
+            self.edition = Edition(losses, max(version, item.version), taken + 1)
         return item
 
     def _tombstone(self, user_id: str, error: StateUnavailable) -> UserEvents:

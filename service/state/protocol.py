@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from model_store.events import Event, Feedback
 
@@ -48,6 +49,17 @@ class LiveItem:
     hidden: bool
     content: bytes | None = None
     """The item as it was put (JSON); None for one that was only hidden."""
+
+
+class Edition(NamedTuple):
+    """What tells the live items that one worker knows now from those it knew at any other time."""
+
+    losses: int = 0
+    """How often the store lost its memory: it counts versions from the beginning again then."""
+    version: int = 0
+    """The newest change to any item."""
+    taken: int = 0
+    """How many changes were taken in: an older one may be heard of after a newer one that the worker made itself."""
 
 
 @dataclass(frozen=True, slots=True)

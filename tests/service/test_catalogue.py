@@ -42,6 +42,19 @@ async def test_edits_are_followed_though_the_store_counts_from_the_beginning_aga
         await client.json("/items/fresh")
 
 
+async def test_what_another_worker_hid_stays_hidden_though_this_one_edits_before_it_hears_of_it(
+    redis: RedisServer, store_root: Path
+) -> None:
+    url = redis.url
+    async with in_process(store_root, redis_url=url) as here, in_process(store_root, redis_url=url) as there:
+        top = (await here.recommend(USER))["items"][0]["item"]
+        assert (await there.delete(path_of(top))).status_code == 200
+        assert (await here.put("/items/own", json=FEATURES)).status_code == 200  # its change is the newer one
+        await here.service.catch_up()
+        await here.json(path_of(top), 404)
+        assert top not in [item["item"] for item in (await here.recommend(USER))["items"]]
+
+
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A store with four snapshots."""

@@ -54,7 +54,7 @@ async def test_a_clicked_item_is_seen_and_shapes_the_answer(client: ServiceClien
 
 async def test_what_the_snapshot_knows_already_is_not_new(client: ServiceClient, served: ServedSnapshot) -> None:
     before = await client.recommend(USER, k=50)
-    known = served.snapshot.item_id(int(asker_for(View(served, 0, {}), USER).history_rows[0]))
+    known = served.snapshot.item_id(int(asker_for(View(served), USER).history_rows[0]))
     await client.post("/events", json=sent(event(USER, known, "purchase")))
     after = await client.recommend(USER, k=50)
     assert after["events_used"] == 0
@@ -73,7 +73,7 @@ async def test_unwanted_items_never_come_back(client: ServiceClient, kind: str, 
 
 
 async def test_disliking_takes_an_item_out_of_the_history(client: ServiceClient, served: ServedSnapshot) -> None:
-    disliked = int(asker_for(View(served, 0, {}), USER).history_rows[-1])
+    disliked = int(asker_for(View(served), USER).history_rows[-1])
     await client.post("/events", json=sent(event(USER, served.snapshot.item_id(disliked), "dislike")))
     history = (await client.json("/users/user%2F001"))["history"]
     assert served.snapshot.item_id(disliked) not in [item["item"] for item in history]

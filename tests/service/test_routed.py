@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model_store.scoring import PairScores, UserState
 from service.routed import RoutedUsers
 from service.served import ServedSnapshot
-from service.state.protocol import NO_EVENTS, KeptEvent, UserEvents
+from service.state.protocol import NO_EVENTS, Edition, KeptEvent, UserEvents
 from service.telemetry import Metrics
 from service.view import View
 from tests.support.events import event, sent
@@ -108,7 +108,7 @@ async def test_nothing_kept_outlives_a_swap(tmp_path: Path, scored: list[int]) -
 
 
 def test_a_store_that_counts_from_the_beginning_again_is_noticed(served: ServedSnapshot) -> None:
-    routed, view = RoutedUsers(ROOMY, Metrics()), View(served, 0, {})
+    routed, view = RoutedUsers(ROOMY, Metrics()), View(served)
     liked = [UserEvents((KeptEvent(1, event(USER, served.snapshot.item_id(row))),)) for row in (7, 8)]
     first, second = (routed.asker(view, "newcomer", events) for events in liked)
     assert (first.history_rows.tolist(), second.history_rows.tolist()) == ([7], [8])
@@ -120,11 +120,11 @@ def test_a_store_that_counts_from_the_beginning_again_is_noticed(served: ServedS
     assert not np.array_equal(routed.score(view, second, rows).amounts, expected.amounts)
 
 
-@pytest.mark.parametrize(("version", "losses"), [(1, 0), (0, 1)])
-def test_another_view_is_scored_by_itself(served: ServedSnapshot, scored: list[int], version: int, losses: int) -> None:
-    second = View(served, version, {}, losses)
+@pytest.mark.parametrize("edition", [Edition(losses=1), Edition(version=1), Edition(taken=1)])
+def test_another_view_is_scored_by_itself(served: ServedSnapshot, scored: list[int], edition: Edition) -> None:
+    second = View(served, {}, edition)
     routed, rows = RoutedUsers(ROOMY, Metrics()), np.arange(20)
-    views = [View(served, 0, {}), second]
+    views = [View(served), second]
     asker = routed.asker(views[0], USER, NO_EVENTS)
     for view in (views[0], views[1], views[0]):
         routed.score(view, asker, rows)
@@ -134,7 +134,7 @@ def test_another_view_is_scored_by_itself(served: ServedSnapshot, scored: list[i
 
 
 def test_the_least_recently_used_leave_first(served: ServedSnapshot) -> None:
-    metrics, view, rows = Metrics(), View(served, 0, {}), np.arange(50)
+    metrics, view, rows = Metrics(), View(served), np.arange(50)
     users = [user for row in range(20) if len(served.snapshot.history(row)) and (user := served.snapshot.user_id(row))]
     measured = RoutedUsers(ROOMY, metrics)
     measured.score(view, measured.asker(view, users[0], NO_EVENTS), rows)

@@ -58,7 +58,7 @@ def test_the_service_finds_of_a_steered_answer_what_is_stated(
     snapshot: Snapshot, candidates: Candidates, steer: str
 ) -> None:
     served = ServedSnapshot(snapshot)
-    view, name, factor = View(served, 0, {}), *steer.split(":")
+    view, name, factor = View(served), *steer.split(":")
     factors = steering(served, {name: float(factor)})
     found = []
     for user_row in range(N_USERS):
