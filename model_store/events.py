@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from model_store.errors import InvalidEvent
 from model_store.files import replacing, storage_errors
-from model_store.ids import encode_id
+from model_store.ids import MAX_ID_BYTES, encode_id
 
 EventType = Literal["view", "click", "purchase", "rating", "dislike", "hide"]
 HISTORY_TYPES: frozenset[EventType] = frozenset({"view", "click", "purchase"})
@@ -29,12 +29,15 @@ MAX_LINE_BYTES = 16_384
 _LATEST = 253_402_300_799.0  # the end of the year 9999: a time in milliseconds lies beyond it
 
 
-def _check_id(text: str) -> str:
+def check_id(text: str) -> str:
+    """The id itself. Raises `ValueError` unless it is 1 to 512 bytes of valid UTF-8."""
     encode_id(text)
     return text
 
 
-Id = Annotated[str, AfterValidator(_check_id), Field(json_schema_extra={"minLength": 1, "maxLength": 512})]
+ID_LENGTH = {"minLength": 1, "maxLength": MAX_ID_BYTES}
+"""What JSON Schema can say of an id: it counts characters."""
+Id = Annotated[str, AfterValidator(check_id), Field(json_schema_extra=dict(ID_LENGTH))]
 """An id of the outside world: 1 to 512 bytes of valid UTF-8, slashes included."""
 
 

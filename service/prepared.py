@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sys import getsizeof
 from typing import TypeAlias
 
-from service.recommender import Recommender
+from service.recommender import Answer, Recommender
 from service.served import ServedSnapshot
 from service.state.shelf import Shelf
 from service.telemetry import Metrics
@@ -23,6 +23,9 @@ class PreparedAnswer:
 
     body: bytes
     recommendation_id: str
+    strategy: str
+    complete: bool
+    degraded: bool
 
 
 class PreparedAnswers:
@@ -40,18 +43,23 @@ class PreparedAnswers:
         return None if state is None else (user_id, query, *state)
 
     def find(self, key: Question | None) -> bytes | None:
-        """The body under this key, as long as its answer can still be explained."""
+        """The body under this key, as long as its answer can still be explained; one more answer is counted."""
         found = None if key is None else self._shelf.get(key)
         if found is not None and self._recommender.answers.own.get(found.recommendation_id) is None:
             found = None
         self._metrics.cache("answers", hit=found is not None)
-        return None if found is None else found.body
+        if found is None:
+            return None
+        self._metrics.answer(found.strategy, complete=found.complete, degraded=found.degraded)
+        return found.body
 
-    def keep(self, key: Question | None, body: bytes, recommendation_id: str) -> None:
+    def keep(self, key: Question | None, body: bytes, answer: Answer) -> None:
         """Keep a body under the key that was asked for before it was made."""
         if key is not None:
             size = len(body) + getsizeof(key[0]) + getsizeof(key[1]) + OVERHEAD_BYTES
-            self._shelf.put(key, PreparedAnswer(body, recommendation_id), size)
+            degraded = bool(answer.degraded)
+            found = PreparedAnswer(body, answer.recommendation_id, answer.asker.strategy, answer.complete, degraded)
+            self._shelf.put(key, found, size)
 
     async def forget(self, users: Set[str]) -> None:
         """Take down whatever was prepared for these users."""

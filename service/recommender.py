@@ -234,8 +234,9 @@ class Recommender:
         return Moment(view, pin, left_out, self._trends.popularity(view, pin.period), self.degraded())
 
     def _kept(self, answer: Answer) -> Answer:
-        asker, degraded = answer.asker, bool(answer.degraded)
-        self._metrics.answer(asker.strategy, answer.candidates, complete=answer.complete, degraded=degraded)
+        asker = answer.asker
+        self._metrics.answer(asker.strategy, complete=answer.complete, degraded=bool(answer.degraded))
+        self._metrics.scored(answer.candidates)
         kept = KeptAnswer(
             asker.user_id,
             asker.version,

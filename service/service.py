@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Set
+from contextlib import suppress
 
+from model_store.errors import StoreError
 from service.ahead import Ahead
 from service.catalogue import Catalogue
 from service.deployment import Deployment
@@ -105,6 +107,17 @@ class Service:
         """What is served now."""
         active = self.deployment.active
         return None if active is None else self.catalogue.view(active)
+
+    async def pinned(self, snapshot_id: str) -> ServedSnapshot:
+        """What a page was made from. Raises `Expired` where it has left memory.
+
+        Another worker may have swapped first: what the store names by now is loaded before anything is said.
+        """
+        if self.deployment.loaded(snapshot_id) is None:
+            with suppress(StoreError, OSError):
+                if self.deployment.store.current() == snapshot_id:
+                    await self.watcher.catch_up()
+        return self.deployment.pinned(snapshot_id)
 
     async def _follow_state(self) -> None:
         while True:

@@ -84,17 +84,20 @@ class Metrics:
             found = self._request_kinds[kind] = self._requests.labels(route, method, str(status))
         found.observe(seconds)
 
-    def answer(self, strategy: str, candidates: int, *, complete: bool, degraded: bool) -> None:
-        """One answer was made; `candidates` items were scored for it."""
+    def answer(self, strategy: str, *, complete: bool, degraded: bool) -> None:
+        """One answer was given, made for it or before."""
         found = self._strategies.get(strategy)
         if found is None:
             found = self._strategies[strategy] = self._answers.labels(strategy)
         found.inc()
-        self._candidates.observe(candidates)
         if not complete:
             self._incomplete.inc()
         if degraded:
             self._degraded_answers.inc()
+
+    def scored(self, candidates: int) -> None:
+        """So many items were scored to make an answer."""
+        self._candidates.observe(candidates)
 
     def cache(self, name: str, *, hit: bool) -> None:
         """A cache was asked."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path
+from pydantic import AfterValidator
 from starlette.convertors import Convertor, register_url_convertor
 
-from service.schemas.queries import MAX_ID_LENGTH
+from model_store.events import ID_LENGTH, check_id
 
 
 class IdConvertor(Convertor[str]):
@@ -26,6 +27,14 @@ class IdConvertor(Convertor[str]):
 
 register_url_convertor("id", IdConvertor())
 
-_LENGTH = {"min_length": 1, "max_length": MAX_ID_LENGTH}
-UserId = Annotated[str, Path(description="A user: any UTF-8, percent-encoded.", examples=["user-1"], **_LENGTH)]
-ItemId = Annotated[str, Path(description="An item: any UTF-8, percent-encoded.", examples=["item-7"], **_LENGTH)]
+_RULE = "any UTF-8 of 1 to 512 bytes, percent-encoded."
+UserId = Annotated[
+    str,
+    AfterValidator(check_id),
+    Path(description=f"A user: {_RULE}", examples=["user-1"], json_schema_extra=dict(ID_LENGTH)),
+]
+ItemId = Annotated[
+    str,
+    AfterValidator(check_id),
+    Path(description=f"An item: {_RULE}", examples=["item-7"], json_schema_extra=dict(ID_LENGTH)),
+]

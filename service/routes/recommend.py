@@ -9,6 +9,7 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
+from model_store.events import check_id
 from service.errors import Expired, InvalidRequest, NotReady, documented
 from service.pins import Pin
 from service.recommender import Answer as Ranked
@@ -18,7 +19,7 @@ from service.routes.ids import UserId
 from service.routes.lean import JsonBytes, LeanRoute
 from service.schemas.answers import Answer
 from service.schemas.bodies import Answers, ManyUsers, Session
-from service.schemas.queries import MAX_ID_LENGTH, RankingQuery, RecommendQuery
+from service.schemas.queries import RankingQuery, RecommendQuery
 from service.service import Service
 
 QUICK_ITEMS = 100
@@ -34,19 +35,21 @@ async def recommend(
 
     A user without a history, known or not, gets popular items; that is an answer, never an error.
     """
-    if not user_id or len(user_id) > MAX_ID_LENGTH:
-        raise InvalidRequest(f"user_id: expected 1 to {MAX_ID_LENGTH} characters, found {len(user_id)}")
+    try:
+        check_id(user_id)
+    except ValueError as error:
+        raise InvalidRequest(f"user_id: {error}") from error
     service = service_of(request)
     served, pin = served_by(request), None
     if wish.at is not None:
         pin = Pin.parse(wish.at)
-        served = context_of(request).served = service.deployment.pinned(pin.snapshot_id)
+        served = context_of(request).served = await service.pinned(pin.snapshot_id)
     key = service.prepared.key(served, user_id, request.scope["query_string"])
     body = service.prepared.find(key)
     if body is None:
         answer = await service.recommender.recommend(served, user_id, wish, pin)
         body = await _rendered(service, answer, wish)
-        service.prepared.keep(key, body, answer.recommendation_id)
+        service.prepared.keep(key, body, answer)
     return JsonBytes(body)
 
 

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from model_store.events import Event
+from model_store.events import Event, Id
 from service.schemas.answers import Answer, Document
-from service.schemas.queries import Id, RankingQuery
+from service.schemas.queries import RankingQuery
 
 MAX_EVENTS = 1000
 MAX_USERS = 100

@@ -9,11 +9,11 @@ from urllib.parse import quote, urlencode
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 
+from model_store.events import Id
+
 MAX_DEPTH = 1000
-MAX_ID_LENGTH = 512
 STEER_LIMIT = 4.0
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Explain = Literal["none", "experts", "full"]
 
 

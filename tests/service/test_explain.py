@@ -89,6 +89,15 @@ async def test_profile_shares_add_up(client: ServiceClient) -> None:
     assert sum(routed) == pytest.approx(1, abs=1e-4)
 
 
+async def test_a_profile_is_of_what_can_be_shown(store_root: Path, tmp_path: Path) -> None:
+    async with in_process(store_root, state=tmp_path / "state") as client:
+        shown = [item["item"] for item in (await client.recommend(USER, k=500))["items"]]
+        for item in shown[3:]:
+            await client.delete("/items/" + item.replace("/", "%2F"))
+        assert [item["item"] for item in (await client.recommend(USER, k=500))["items"]] == shown[:3]
+        assert (await client.json("/explain/user%2F001"))["items_considered"] == 3
+
+
 async def test_explanation_survives_one_swap(tmp_path: Path) -> None:
     root = tmp_path
     first, second = [write_tiny_pair_snapshot(root, seed=seed) for seed in (0, 1)]

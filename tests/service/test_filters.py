@@ -124,7 +124,7 @@ def exact_ranking(served: ServedSnapshot, user_id: str, allowed: set[int], steer
     user_row = served.snapshot.user_row(user_id)
     assert user_row is not None
     history = [row for row in served.snapshot.history(user_row).tolist() if row != UNWANTED_ROW]
-    asker = asker_for(View(served, 0, {}), user_id)
+    asker = asker_for(View(served), user_id)
     state = served.scorer.encode_user(np.array(history, np.int32)) if UNWANTED_ROW in asker.seen else asker.state
     assert state is not None
     pairs = served.scorer.score(state, np.arange(served.n_items))

@@ -21,6 +21,8 @@ from tests.support.service_client import ServiceClient, in_process
 
 pytestmark = pytest.mark.anyio
 USER = "/recommend/user%2F001"
+LONG = "%C3%BC" * 257
+"""An id of 257 characters, and of 514 bytes: two more than an event, or a forgotten user's line, can hold."""
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,11 @@ USER = "/recommend/user%2F001"
         ("GET", f"{USER}?at=yesterday", 422, "invalid-request"),
         ("GET", f"{USER}?at=0123.1.1.1", 410, "expired"),
         ("GET", "/recommend/", 422, "invalid-request"),
+        ("GET", f"/recommend/{LONG}", 422, "invalid-request"),
+        ("GET", f"/users/{LONG}", 422, "invalid-request"),
+        ("DELETE", f"/users/{LONG}", 422, "invalid-request"),
+        ("DELETE", f"/items/{LONG}", 422, "invalid-request"),
+        ("GET", f"/explain?item=x&user={LONG}", 422, "invalid-request"),
         ("GET", "/explain?item=x", 422, "invalid-request"),
         ("GET", "/explain?item=x&recommendation_id=unheard-of", 410, "expired"),
         ("GET", "/similar/item%2F001?by=smell", 422, "invalid-request"),

@@ -19,7 +19,7 @@ USER = "user/001"
 
 def exact_top(served: ServedSnapshot, user_id: str, k: int) -> list[str]:
     """The oracle: every item scored, seen ones left out, ties by row."""
-    asker = asker_for(View(served, 0, {}), user_id)
+    asker = asker_for(View(served), user_id)
     assert asker.state is not None
     scores = served.scorer.score_all(asker.state)
     scores[asker.seen] = -np.inf
@@ -85,7 +85,7 @@ def flat(params: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 async def test_last_page_has_no_next_and_says_what_is_missing(client: ServiceClient, served: ServedSnapshot) -> None:
-    unseen = served.n_items - len(asker_for(View(served, 0, {}), USER).seen)
+    unseen = served.n_items - len(asker_for(View(served), USER).seen)
     answer = await client.recommend(USER, k=100, offset=unseen - 10)
     assert len(answer["items"]) == 10
     assert not answer["complete"]

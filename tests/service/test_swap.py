@@ -40,6 +40,18 @@ async def test_the_pointer_is_followed(two: tuple[Path, str, str]) -> None:
         assert (reply.json()["snapshot"], reply.headers["x-snapshot-id"]) == (second, second)
 
 
+async def test_a_page_of_a_worker_that_swapped_first_is_followed(two: tuple[Path, str, str]) -> None:
+    root, first, second = two
+    async with in_process(root) as ahead, in_process(root) as behind:
+        promoted(root, second)
+        await ahead.service.watcher.catch_up()
+        page = await ahead.recommend("user/001", k=3)
+        assert (await behind.recommend("user/001"))["snapshot"] == first
+        following = await behind.json(page["next"])
+        assert (following["snapshot"], following["items"][0]["rank"]) == (second, 4)
+        await behind.json(page["next"].replace(second, "0" * 32), 410)
+
+
 async def test_a_damaged_snapshot_is_refused_and_reported(two: tuple[Path, str, str]) -> None:
     root, first, second = two
     async with in_process(root) as client:

@@ -38,6 +38,14 @@ async def test_requests_are_timed_by_route_and_status(client: ServiceClient) -> 
     assert sum(f'le="{bound}"' in text for bound in ("0.0005", "0.001", "0.002", "0.003", "0.005")) == 5
 
 
+async def test_answers_that_were_made_before_are_counted_too(client: ServiceClient) -> None:
+    for _ in range(3):
+        await client.get("/recommend/a?k=500")
+    assert await value(client, 'magnet_answers_total{strategy="popular"}') == 3
+    assert await value(client, "magnet_answers_incomplete_total") == 3
+    assert await value(client, "magnet_candidates_count") == 2  # the first time the events were not in memory yet
+
+
 async def test_events_snapshots_and_degradation_are_counted(store_root: Path, tmp_path: Path) -> None:
     async with in_process(store_root, state=tmp_path / "state") as client:
         body = sent(event("u", "i"), event("u", "j"))
