@@ -31,8 +31,7 @@ class HeldOut:
     """The two splits, and what the held-out users have done."""
 
     without: Split
-    with_histories: Split
-    histories: sparse.csr_array  # (U, I) the first halves; empty rows for everybody else
+    with_histories: Split  # of the held-out users the first halves
     wanted: sparse.csr_array  # (U, I) the second halves
 
 
@@ -73,7 +72,7 @@ def hold_users_out(dataset: Dataset, *, share: float, seed: int, at_least: int =
         )
 
     without, with_histories = split(warm), split(warm | first_half)
-    return HeldOut(without, with_histories, matrix(first_half), without.test)
+    return HeldOut(without, with_histories, without.test)
 
 
 def fold_in_quality(
@@ -102,8 +101,9 @@ def fold_in_quality(
 
 def _recall(scorer: Scorer, held_out: HeldOut, *, known: bool) -> float:
     found = []
+    indptr, items = held_out.with_histories.history()  # oldest first; of who is held out it is what is folded in
     for user_row in np.flatnonzero(np.diff(held_out.wanted.indptr)):
-        history = held_out.histories[[user_row]].indices
+        history = items[indptr[user_row] : indptr[user_row + 1]]
         wanted = held_out.wanted[[user_row]].indices
         state = scorer.known_user(int(user_row)) if known else scorer.encode_user(history)
         scores = scorer.score_all(state)

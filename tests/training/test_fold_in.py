@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model_store.scoring.base import Rows, UserState
+from model_store.scoring.item_item import ItemItemScorer
 from training.data.dataset import Dataset
 from training.data.interactions import Interactions
 from training.data.items import ItemTable
@@ -47,9 +50,28 @@ def test_held_out_users_leave_no_trace_in_training() -> None:
     assert len(held) == N_USERS // 4
     assert not np.diff(held_out.without.train.indptr)[held].any()
     assert not np.diff(held_out.without.valid.indptr)[held].any()
-    np.testing.assert_array_equal(np.diff(held_out.histories.indptr)[held], PER_USER // 2)
-    assert held_out.histories.multiply(held_out.wanted).nnz == 0
-    assert (held_out.with_histories.train != held_out.without.train + held_out.histories).nnz == 0
+    histories = held_out.with_histories.train - held_out.without.train
+    np.testing.assert_array_equal(np.diff(histories.tocsr().indptr)[held], PER_USER // 2)
+    assert histories.nnz == len(held) * (PER_USER // 2)
+    assert histories.multiply(held_out.wanted).nnz == 0
+
+
+def test_what_is_folded_in_comes_oldest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[int]] = []
+    encode = ItemItemScorer.encode_user
+
+    def spied(self: ItemItemScorer, history_rows: Rows) -> UserState:
+        given.append(list(map(int, history_rows)))
+        return encode(self, history_rows)
+
+    monkeypatch.setattr(ItemItemScorer, "encode_user", spied)
+    dataset = tastes()
+    youngest_first = -dataset.interactions.item_row.astype(np.float64)
+    dataset = replace(dataset, interactions=replace(dataset.interactions, timestamp=youngest_first))
+    held_out, recipe = hold_users_out(dataset, share=0.25, seed=3), recipe_for("ease")
+    fold_in_quality(recipe, recipe.config_type(), dataset, held_out, Run(tmp_path))
+    assert len(given) >= N_USERS // 4
+    assert all(rows == sorted(rows, reverse=True) and len(rows) == PER_USER // 2 for rows in given)
 
 
 def test_users_with_too_few_interactions_cannot_be_held_out() -> None:
