@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
+from pydantic import ValidationError
 
 from model_store.events import Event
 from service.schemas.answers import Answer, Document, Explanation, Problem, Profile
@@ -33,10 +34,14 @@ from service.schemas.snapshots import Snapshots
 
 D = TypeVar("D", bound=Document)
 TIMEOUT_SECONDS = 10.0
+SHOWN_CHARACTERS = 200
 
 
 class MagnetError(Exception):
-    """The service answered with a problem; `problem.type` names the kind for good."""
+    """The service answered with a problem; `problem.type` names the kind for good.
+
+    It is `about:blank` where something else answered, as a proxy does; `problem.detail` is how that answer begins.
+    """
 
     def __init__(self, problem: Problem, retry_after: float | None) -> None:
         super().__init__(f"{problem.title}: {problem.detail}")
@@ -214,20 +219,40 @@ class MagnetClient:
 
     def _get(self, document: type[D], path: str, **params: Any) -> D:
         given = {name: value for name, value in params.items() if value is not None}
-        return document.model_validate_json(self._checked(self._http.get(path, params=given or None)).content)
+        return self._read(document, self._http.get(path, params=given or None))
 
     def _send(self, document: type[D], method: str, path: str, body: Mapping[str, Any] | None = None) -> D:
-        return document.model_validate_json(self._checked(self._http.request(method, path, json=body)).content)
+        return self._read(document, self._http.request(method, path, json=body))
+
+    def _read(self, document: type[D], response: httpx.Response) -> D:
+        try:
+            return document.model_validate_json(self._checked(response).content)
+        except ValidationError as error:
+            raise MagnetError(_foreign(response, "Not what the service answers"), None) from error
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.is_success:
             return response
-        retry_after = response.headers.get("Retry-After")
-        problem = Problem.model_validate_json(response.content)
-        raise MagnetError(problem, float(retry_after) if retry_after is not None else None)
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            problem = _foreign(response, response.reason_phrase)
+        raise MagnetError(problem, _seconds(response.headers.get("Retry-After")))
+
+
+def _foreign(response: httpx.Response, title: str) -> Problem:
+    detail = response.text[:SHOWN_CHARACTERS]
+    return Problem(type="about:blank", title=title, status=response.status_code, detail=detail)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """None for a date too, which the service never sends but a proxy may."""
+    return float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
 
 
 def _id(text: str) -> str:
+    if text in (".", ".."):
+        raise ValueError(f"the id is {text!r}, which drops out of every address (expected another)")
     return quote(text, safe="")
 
 

@@ -6,14 +6,18 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from limits import parse_many
+from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio.connection import parse_url
 
 
 class Settings(BaseSettings):
     """Settings from `MAGNET_*` variables; `magnet-serve` options override them."""
 
-    model_config = SettingsConfigDict(env_prefix="MAGNET_", extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MAGNET_", extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     store: Path = Path("model_store/artifacts")
     """The store whose current snapshot is served."""
@@ -122,6 +126,35 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _one_rate(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        try:
+            amounts = [rate.amount for rate in parse_many(text)]
+        except ValueError:
+            amounts = []
+        if len(amounts) != 1 or amounts[0] < 1:
+            raise ValueError(
+                f"MAGNET_RATE_LIMIT is {text!r} (expected one rate of at least one call, as 100/second or 5000 per "
+                "minute)"
+            )
+        return text
+
+    @field_validator("redis_url")
+    @classmethod
+    def _url_of_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            if url is not None:
+                parse_url(url.get_secret_value())
+        except ValueError:  # its words may hold a piece of the password
+            raise ValueError(
+                "MAGNET_REDIS_URL is no address of a Redis (expected redis://, rediss:// or unix://, as "
+                "redis://localhost:6379/0)"
+            ) from None
+        return url
 
     @model_validator(mode="after")
     def _keys_before_network(self) -> Settings:

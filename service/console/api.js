@@ -64,6 +64,8 @@ async function json(path, query = {}, options = {}) {
 }
 
 async function send(path, options = {}) {
+  const lost = /^[^?]*\/(\.\.?)(?:[/?]|$)/.exec(path);
+  if (lost) throw new Error(`The id “${lost[1]}” cannot be asked for: browsers drop it from every address.`);
   const response = await fetch(path, { ...options, headers: options.headers ?? credentials(key.get()) });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));

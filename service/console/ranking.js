@@ -13,17 +13,19 @@ export function ranking(userId, colour) {
   const list = el("ul", { class: "cards", "aria-label": "Recommendations, best first" });
   const more = el("button", { type: "button", class: "plain", click: () => quietly(grow) }, "Show more");
   let asking = new AbortController();
-  let usual = null;
-  let shown = { items: [], next: null };
+  const usual = new Map();
+  let shown = { items: [], next: null, before: null };
 
   /** Rank anew, as wished. */
   async function rank(wish) {
     asking.abort();
     asking = new AbortController();
     const { signal } = asking;
-    const [answer] = await Promise.all([api.recommend(userId, wish, signal), wish.length ? places(signal) : null]);
+    const category = wish.filter(([name]) => name === "category");
+    const steered = wish.length > category.length;
+    const [answer, before] = await Promise.all([api.recommend(userId, wish, signal), steered ? places(category, signal) : null]);
     if (signal.aborted) return;
-    shown = { items: [], next: null, steered: wish.length > 0 };
+    shown = { items: [], next: null, before };
     list.replaceChildren();
     status.textContent = answer.items.length ? summary(answer) : "No item is left to recommend.";
     append(answer);
@@ -56,7 +58,7 @@ export function ranking(userId, colour) {
         "span",
         { class: "foot" },
         el("span", {}, item.score.toFixed(3)),
-        shown.steered ? moved(item) : null,
+        shown.before ? moved(item) : null,
         el("a", { href: address("explain", why), "aria-label": `Why ${item.title || item.item}?` }, "Why?"),
       ),
     ];
@@ -65,7 +67,7 @@ export function ranking(userId, colour) {
 
   /** Where an item stood before anything was steered. */
   function moved(item) {
-    const before = usual.get(item.item);
+    const before = shown.before.get(item.item);
     if (before === item.rank) return null;
     const up = before === undefined || before > item.rank;
     const text = before === undefined ? "new" : `${up ? "↑" : "↓"} ${Math.abs(before - item.rank)}`;
@@ -73,10 +75,14 @@ export function ranking(userId, colour) {
     return el("span", { class: up ? "up" : "down", title: said }, text);
   }
 
-  async function places(signal) {
-    if (usual) return;
-    const answer = await api.recommend(userId, { k: UNSTEERED_PLACES, explain: "none" }, signal);
-    usual = new Map(answer.items.map((item) => [item.item, item.rank]));
+  /** Where items stand within the category before anything is steered. */
+  async function places(category, signal) {
+    const within = String(category);
+    if (!usual.has(within)) {
+      const answer = await api.recommend(userId, [["k", UNSTEERED_PLACES], ["explain", "none"], ...category], signal);
+      usual.set(within, new Map(answer.items.map((item) => [item.item, item.rank])));
+    }
+    return usual.get(within);
   }
 
   async function quietly(action, ...values) {

@@ -92,6 +92,59 @@ def test_calls_are_as_documented(call: tuple[str, str], document: dict[str, Any]
         assert set(schema.get("required", [])) <= set(sent) <= set(schema["properties"]) <= options | {"events"}
 
 
+LOGIN = "<html><h1>Who are you?</h1>" + "." * 300
+
+
+def answering(*given: Any, **options: Any) -> httpx.MockTransport:
+    return httpx.MockTransport(lambda request: httpx.Response(*given, **options))
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
+@pytest.mark.parametrize("body", [LOGIN, '{"detail": "not here"}', ""])
+def test_what_a_proxy_answers_is_an_error_of_the_client(header: str | None, seconds: float | None, body: str) -> None:
+    proxy = answering(502, text=body, headers={} if header is None else {"Retry-After": header})
+    with MagnetClient("http://x", transport=proxy) as client:
+        for call in (client.experts, client.rollback, lambda: client.media("0")):
+            with pytest.raises(MagnetError) as caught:
+                call()
+            problem = caught.value.problem
+            assert (problem.type, problem.title, problem.status) == ("about:blank", "Bad Gateway", 502)
+            assert (problem.detail, caught.value.retry_after) == (body[:200], seconds)
+
+
+@pytest.mark.parametrize("body", [LOGIN, '{"experts": 3}', ""])
+def test_a_good_answer_of_somebody_else_is_an_error_of_the_client(body: str) -> None:
+    with MagnetClient("http://x", transport=answering(200, text=body)) as client:
+        for call in (client.experts, client.rollback):
+            with pytest.raises(MagnetError) as caught:
+                call()
+            problem = caught.value.problem
+            assert (problem.type, problem.status, problem.detail) == ("about:blank", 200, body[:200])
+
+
+def test_a_detour_to_a_login_page_is_an_error_of_the_client() -> None:
+    proxy = answering(302, headers={"Location": "http://login"})
+    with MagnetClient("http://x", transport=proxy) as client, pytest.raises(MagnetError, match="Found"):
+        client.experts()
+
+
+@pytest.mark.parametrize("dots", [".", ".."])
+def test_ids_that_drop_out_of_addresses_are_not_asked_for(dots: str) -> None:
+    recorder = Recorder()
+    in_paths = [
+        (name, arguments | {of: dots})
+        for name, arguments in CALLS.values()
+        for of in ("user_id", "item_id", "media_hash", "name")
+        if of in arguments
+    ]
+    with MagnetClient("http://x", transport=recorder) as client:
+        for name, arguments in in_paths:
+            with pytest.raises(ValueError, match="drops out of every address"):
+                getattr(client, name)(**arguments)
+    assert len(in_paths) == 10
+    assert not hasattr(recorder, "request")
+
+
 def test_against_a_real_service(store_root: Path, tmp_path: Path) -> None:
     with on_a_port(store_root, MAGNET_STATE=str(tmp_path)) as address, MagnetClient(address) as client:
         answer = client.recommend("user/001", k=5, steer={"visual": 1.5})

@@ -107,6 +107,36 @@ def test_from_a_user_to_an_explanation(page: Page) -> None:
     assert page.get_by_text("as it was recommended").count() == 1
 
 
+def test_places_are_compared_within_the_category(page: Page, address: str) -> None:
+    page.goto(f"{address}/#/user?user={quote(USER)}&category=red")
+    cards = page.get_by_role("list", name="Recommendations, best first").get_by_role("listitem")
+    expect(cards.first).to_be_visible()
+    moved = page.get_by_title("without steering")
+    assert moved.count() == 0, "a category alone steers nothing"
+    for category, turn in (
+        ("red", lambda: page.get_by_role("slider", name="visual").press("End")),
+        ("green", lambda: page.get_by_label("category").select_option("green")),
+    ):
+        with (
+            page.expect_response(lambda answer: "k=200" in answer.url) as usual,
+            page.expect_response(lambda answer: "steer=visual%3A4" in answer.url) as steered,
+        ):
+            turn()
+        assert f"category={category}" in usual.value.url
+        before = {item["item"]: item["rank"] for item in usual.value.json()["items"]}
+        after = {item["item"]: item["rank"] for item in steered.value.json()["items"]}
+        said = [f"place {before[item]} without steering" for item, rank in after.items() if before[item] != rank]
+        assert said
+        expect(moved).to_have_count(len(said))
+        assert [mark.get_attribute("title") for mark in moved.all()] == said
+
+
+@pytest.mark.parametrize("view", ["user?user=..", "user?user=.", "similar?item=.."])
+def test_ids_that_browsers_drop_from_addresses_are_refused_in_words(page: Page, address: str, view: str) -> None:
+    page.goto(f"{address}/#/{view}")
+    expect(page.get_by_role("alert")).to_contain_text("browsers drop it from every address")
+
+
 def test_what_items_are_called_stays_text(page: Page) -> None:
     page.get_by_label("Items", exact=True).fill("onerror")
     page.get_by_role("list", name="Items found").get_by_role("link", name=HOSTILE).click()
