@@ -26,7 +26,8 @@ POSITIVE_RATING = 3.5
 """A rating of at least this extends the history; on scales other than one to five, rescale before sending."""
 
 MAX_LINE_BYTES = 16_384
-_LATEST = 253_402_300_799.0  # the end of the year 9999: a time in milliseconds lies beyond it
+LATEST = 253_402_300_799.0
+"""The end of the year 9999 in Unix seconds: a time in milliseconds lies beyond it."""
 
 
 def check_id(text: str) -> str:
@@ -58,7 +59,7 @@ class Event(BaseModel):
     """What happened."""
     value: float | None = None
     """The rating given, for `rating`; otherwise optional and without effect."""
-    timestamp: float = Field(ge=0, le=_LATEST)
+    timestamp: float = Field(ge=0, le=LATEST)
     """When, in Unix seconds (not milliseconds)."""
     recommendation_id: str | None = Field(default=None, min_length=1, max_length=128)
     """The answer that showed the item, if one did."""

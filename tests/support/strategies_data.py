@@ -21,7 +21,7 @@ one_line_ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characte
 """Ids that a format without quotes can hold."""
 plain_ids = st.text("abc-_./é字'", min_size=1, max_size=6)
 ratings = st.floats(0.5, 5, width=32)
-timestamps = st.integers(0, 2**40)
+timestamps = st.integers(0, 2**37)
 
 
 @dataclass(frozen=True)

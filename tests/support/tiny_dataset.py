@@ -57,8 +57,8 @@ def tiny_dataset(
 
 
 def _features(name: str, kind: NDArray[np.int64], rng: np.random.Generator) -> FeatureMatrix:
-    centres = rng.normal(size=(KINDS, WIDTHS[name]))
-    values = (centres[kind] + 0.4 * rng.normal(size=(len(kind), WIDTHS[name]))).astype(np.float32)
+    centres = rng.normal(size=(KINDS, WIDTHS.get(name, 5)))
+    values = (centres[kind] + 0.4 * rng.normal(size=(len(kind), WIDTHS.get(name, 5)))).astype(np.float32)
     present = rng.random(len(kind)) > 1 / 6
     values[~present] = 0
     return FeatureMatrix(name, values, present)

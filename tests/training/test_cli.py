@@ -162,8 +162,8 @@ def test_export_publishes_the_same_content_and_promotes_only_on_request(ran: Ran
     Store(tmp_path).verify(ran.snapshot)
 
 
-@pytest.mark.parametrize("modalities", [[], ["visual"]], ids=["no content", "one modality"])
-def test_datasets_with_less_content_run(modalities: list[str], quick: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("modalities", [[], ["visual"], ["items", "price.v2", "visual"]], ids=",".join)
+def test_datasets_with_other_content_run(modalities: list[str], quick: Path, tmp_path: Path) -> None:
     directory = write_dataset(tmp_path / "data", tiny_dataset(modalities))
     result = magnet_train(
         *("run", "--data", directory, "--config", quick, "--out", tmp_path / "run", "--store", tmp_path / "store")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.events import LATEST
 from training.data.delimited import COMMA, TAB, read_delimited
 from training.data.parquet import read_parquet
 from training.data.tables import Column, Table
@@ -85,7 +86,7 @@ def read_interactions(path: Path, *, min_rating: float | None = None) -> Interac
         table = read_delimited(path, COLUMNS, TAB if path.suffix == ".inter" else COMMA)
     user_codes, user_ids = table.ids("user_id")
     item_codes, item_ids = table.ids("item_id")
-    timestamp = table.numbers("timestamp") if "timestamp" in table else None
+    timestamp = _timestamps(table) if "timestamp" in table else None
     rating = _ratings(table) if "rating" in table else None
     given_split = _given_split(table) if "x_label" in table else None
     if min_rating is not None:
@@ -109,6 +110,16 @@ def read_interactions(path: Path, *, min_rating: float | None = None) -> Interac
         given_split=given_split,
     )
     return InteractionFile(table, interactions, user_ids, item_ids)
+
+
+def _timestamps(table: Table) -> NDArray[np.float64]:
+    times = table.numbers("timestamp")
+    bad = times > LATEST
+    if bad.any():
+        record = int(np.argmax(bad))
+        problem = f"expected Unix seconds, found {times[record]:.0f}: milliseconds, divide by 1000?"
+        raise table.error(problem, "timestamp", record)
+    return times
 
 
 def _ratings(table: Table) -> NDArray[np.float64]:

@@ -117,7 +117,7 @@ def test_parquet_takes_times_of_every_unit(
 ) -> None:
     """Nanoseconds are pandas' own; seconds reach beyond what microseconds can count."""
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
-    seconds = [0, 1_700_000_000, 10**13 if unit == "s" else -5]
+    seconds = [0, 1_700_000_000, 10**11 if unit == "s" else -5]
     counts = [second * per_second + (7 if unit == "ns" else 0) for second in seconds]
     times = pa.array(counts, pa.timestamp(unit, zone))
     table = pa.table({"user_id": ["u"] * 3, "item_id": ["a", "b", "c"], "timestamp": times})
@@ -234,6 +234,14 @@ def test_an_id_that_no_snapshot_can_have_is_named(column: str) -> None:
     error = error_of("interactions.csv", f"user_id,item_id\nu,i\n{row}\n".encode())
     assert (error.place, error.column) == ("line 3", column)
     assert "1 to 512 bytes, found 513" in str(error)
+
+
+def test_times_in_milliseconds_are_named() -> None:
+    """Beside events, which are in seconds, all of them would be the newest."""
+    load_file("interactions.csv", b"user_id,item_id,timestamp\nu,i,1790000000\n")
+    error = error_of("interactions.csv", b"user_id,item_id,timestamp\nu,i,3\nu,j,1790000000000\n")
+    assert (error.place, error.column) == ("line 3", "timestamp")
+    assert "1790000000000: milliseconds" in str(error)
 
 
 def test_parquet_problems_are_named_by_row() -> None:

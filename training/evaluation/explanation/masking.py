@@ -22,7 +22,7 @@ from training.evaluation.explanation.served import served_items
 
 ITEMS_AT_ONCE = 16
 FEW_ITEMS_PER_MASKED, MANY_ITEMS_PER_MASKED = 150, 450
-"""Of small catalogues fewer items are masked at once, one of the first number; of large ones more, one of the second."""
+"""Of small catalogues fewer items are masked at once, one of the first number; of large ones one of the second."""
 USERS_PER_ITEM = 8
 
 

@@ -25,6 +25,7 @@ from training.graph.normalise import row_normalise, symmetric_normalise
 from training.graph.pseudo_edges import pseudo_edges
 from training.models.magnet.both_views import both_views
 from training.models.magnet.config import BaseConfig, GraphConfig
+from training.models.magnet.tensor_names import tensor_name
 from training.models.magnet.wide_features import MOST_DIRECTIONS, leading_directions
 from training.models.propagation import Propagation, RowsOfProduct
 
@@ -123,12 +124,12 @@ class DualViewBase(nn.Module):
             rows = torch.from_numpy(centred_unit_rows(matrix.values, matrix.present)[0])
             read = min(rows.shape[1], MOST_DIRECTIONS)
             start = torch.randn(read, 2 * width, generator=generator) / rows.shape[1] ** 0.5
-            self.projection[name] = nn.Parameter(start)
+            self.projection[tensor_name("to", name)] = nn.Parameter(start)
             if read < rows.shape[1]:
                 self._wide[name] = rows
-                self.register_buffer(f"directions_{name}", leading_directions(rows, read))
-                rows = rows @ self.get_buffer(f"directions_{name}")
-            self.register_buffer(f"features_{name}", rows, persistent=False)
+                self.register_buffer(tensor_name("directions", name), leading_directions(rows, read))
+                rows = rows @ self.get_buffer(tensor_name("directions", name))
+            self.register_buffer(tensor_name("features", name), rows, persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module._read_wide())  # type: ignore[no-untyped-call]
         self.fusion = nn.Parameter(torch.zeros(2, 2 * width + 1))
         # a new item's form: own content, and warm neighbours' finished vectors; one pair of weights per table
@@ -151,19 +152,19 @@ class DualViewBase(nn.Module):
     def _read_wide(self) -> None:
         """Read wide features by the directions that were loaded: another machine's differ in sign, or more."""
         for name, rows in self._wide.items():
-            directions, features = (self.get_buffer(f"{kind}_{name}") for kind in ("directions", "features"))
+            directions, features = (self.get_buffer(tensor_name(kind, name)) for kind in ("directions", "features"))
             features.copy_(rows @ directions.cpu())
 
     def content_projection(self, name: str) -> Float[Tensor, "d DD"]:
         """What takes a modality's features, as wide as they are, into both tables."""
-        weights: Tensor = self.projection[name]
-        return self.get_buffer(f"directions_{name}") @ weights if name in self._wide else weights
+        weights: Tensor = self.projection[tensor_name("to", name)]
+        return self.get_buffer(tensor_name("directions", name)) @ weights if name in self._wide else weights
 
     def node_features(self) -> dict[str, Float[Tensor, "I DD"]]:
         """Each modality's part of `x_i = ID_i + Σ_m W_m F_i^m`, for both tables."""
         parts: dict[str, Tensor] = {"behaviour": self.identity}
         for name in self.content_names:
-            parts[name] = self.get_buffer(f"features_{name}") @ self.projection[name]
+            parts[name] = self.get_buffer(tensor_name("features", name)) @ self.projection[tensor_name("to", name)]
         return parts
 
     def propagate(self, x: Float[Tensor, "I W"]) -> tuple[Float[Tensor, "I W"], Float[Tensor, "I W"]]:

@@ -103,9 +103,7 @@ class FittedMagnet(FittedModel):
         users, features = evidence.users.copy(), evidence.user_features.copy()
         users[rows] = base.users(histories)
         features[rows] = user_features(histories, base.parts, present)
-        changed = replace(
-            evidence, base=base, present=present, item_item=term, users=users, user_features=features
-        )
+        changed = replace(evidence, base=base, present=present, item_item=term, users=users, user_features=features)
         return {**self._arrays(changed), "item_present": present}
 
     def _arrays(self, evidence: Evidence) -> dict[str, NDArray[Any]]:

@@ -17,6 +17,7 @@ from training.data.features import FeatureMatrix
 from training.graph.content import NeighbourLists, graph_of, neighbour_lists
 from training.models.magnet.config import GraphConfig
 from training.models.magnet.dual_view import DualViewBase, Graphs
+from training.models.magnet.tensor_names import tensor_name
 
 SPARE = 16
 """Neighbours kept beyond k: so many of an item's neighbours may be masked before its list runs short."""
@@ -55,7 +56,7 @@ class ContentGraphs:
 def without(module: DualViewBase, masking: Masking) -> DualViewBase:
     """The same base, parameters shared, with the items' features gone as if they never had had any."""
     other = copy.copy(module)
-    name = f"features_{masking.modality}"
+    name = tensor_name("features", masking.modality)
     features = module.get_buffer(name).clone()
     features[masking.item_rows] = 0
     other._buffers = {**module._buffers, name: features}  # the copy is shallow: its own dictionary, else both change

@@ -21,6 +21,7 @@ from training.encoders.onnx_export import OPSET, quiet_exporter, to_bytes
 from training.models.magnet.experts import StructuredExperts
 from training.models.magnet.frozen import NewItemForm
 from training.models.magnet.router import NodeFunction
+from training.models.magnet.tensor_names import tensor_name
 
 EPSILON = 1e-12
 
@@ -65,8 +66,10 @@ class ItemEncoder(nn.Module):
         self.names = list(form.projections)
         self.members, self.length, self.experts, self.router = members, form.length, experts, router
         for name in self.names:
-            self.register_buffer(f"candidate_{name}", torch.from_numpy(form.projections[name]))
-            self.register_buffer(f"history_{name}", torch.from_numpy(form.history_projections[name] / history_scale))
+            self.register_buffer(tensor_name("candidate", name), torch.from_numpy(form.projections[name]))
+            self.register_buffer(
+                tensor_name("history", name), torch.from_numpy(form.history_projections[name] / history_scale)
+            )
         self.register_buffer("neighbours", torch.from_numpy(form.neighbours))
         self.register_buffer("common", torch.from_numpy(form.common))
 
@@ -85,8 +88,8 @@ class ItemEncoder(nn.Module):
         history = self.neighbours[0] * (weights * neighbour_history).sum(dim=1)
         for column, (name, given) in enumerate(zip(self.names, features, strict=True), start=1):
             rows = given * present[:, column : column + 1].to(given.dtype)
-            own.append(rows @ self.get_buffer(f"candidate_{name}"))
-            history = history + rows @ self.get_buffer(f"history_{name}")
+            own.append(rows @ self.get_buffer(tensor_name("candidate", name)))
+            history = history + rows @ self.get_buffer(tensor_name("history", name))
         parts = inferred + torch.stack(own, dim=1)
         total = parts.sum(dim=1)
         blocks = (

@@ -20,6 +20,7 @@ from training.models.magnet import dual_view
 from training.models.magnet.config import BaseConfig, GraphConfig
 from training.models.magnet.dual_view import ALIGNED_ITEMS, DualViewBase, Graphs, compared_items
 from training.models.magnet.frozen import freeze
+from training.models.magnet.tensor_names import tensor_name
 
 D = 4
 F64 = NDArray[np.float64]
@@ -126,7 +127,7 @@ def test_wide_features_are_read_by_their_leading_directions(monkeypatch: pytest.
     module, dataset, train = base_of()
     oracle = Oracle(module, dataset, train, FORMS[0])
     for name, matrix in dataset.features.items():
-        assert module.projection[name].shape == (3, 2 * D)
+        assert module.projection[tensor_name("to", name)].shape == (3, 2 * D)
         assert module.content_projection(name).shape == (matrix.values.shape[1], 2 * D)
     for found, expected in zip((module().history, module().candidate), oracle.tables(), strict=True):
         np.testing.assert_allclose(found.detach(), expected, rtol=1e-4, atol=1e-5)
@@ -142,11 +143,16 @@ def test_wide_features_follow_the_directions_of_a_checkpoint(monkeypatch: pytest
     turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1))).Q
     with torch.no_grad():
         for name in there.content_names:
-            for tensor in (there.get_buffer(f"directions_{name}"), there.get_buffer(f"features_{name}")):
+            for tensor in (
+                there.get_buffer(tensor_name("directions", name)),
+                there.get_buffer(tensor_name("features", name)),
+            ):
                 tensor.copy_(tensor @ turn)
     here.load_state_dict(there.state_dict())
     for name in here.content_names:
-        torch.testing.assert_close(here.get_buffer(f"features_{name}"), there.get_buffer(f"features_{name}"))
+        torch.testing.assert_close(
+            here.get_buffer(tensor_name("features", name)), there.get_buffer(tensor_name("features", name))
+        )
     torch.testing.assert_close(here().candidate, there().candidate)
 
 
