@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.comparison import differences, differences_table, means_table, read_runs
+from training.comparison import OF_CONTENT, differences, differences_table, means_table, read_runs, same_content
 from training.evaluation.per_user import OVERALL
 from training.evaluation.protocol import AMONG_COLD
 from training.evaluation.strata import ITEM_STRATA, USER_STRATA
@@ -53,6 +53,9 @@ def compare(
     if len(models) > 1:
         found = differences(models, part=part, metrics=metrics, groups=chosen, resamples=resamples)
         tables.append(differences_table(models[0].label, found))
+        apart = [model.label for model in models[1:] if not same_content(models[0], model, part)]
+        if OF_CONTENT in chosen and apart:
+            tables.append(f"{OF_CONTENT}: not compared with {', '.join(apart)}, where other items lack a modality.")
     text = "\n\n".join(tables) + "\n"
     if out is not None:
         out.write_text(text, encoding="utf-8")

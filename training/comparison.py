@@ -22,6 +22,8 @@ from training.evaluation.protocol import UserMetrics
 from training.evaluation.significance import PairedDifference, holm, paired_bootstrap
 
 LEVEL = 0.05
+OF_CONTENT = "missing-modality"
+"""The group whose items are in it for their content, which runs on one test may have differently."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class ComparedModel:
 
         """
         found = [self._metrics(run, part, group) for run in self.runs]
-        rows = np.unique(np.concatenate([metrics.user_rows for metrics in found]))
+        rows = self.users(part, group)
         values = np.full((len(found), len(rows)), np.nan)
         for run, metrics, row in zip(self.runs, found, values, strict=True):
             if metric not in metrics.values:
@@ -71,6 +73,10 @@ class ComparedModel:
         """User rows (n,) and the metric (n,), averaged over the seeds under which the user is in the group."""
         rows, values = self.values(part, group, metric)
         return rows, np.nanmean(values, axis=0)
+
+    def users(self, part: str, group: str) -> NDArray[np.int64]:
+        """Rows (n,) of whoever is in the group under any seed."""
+        return np.unique(np.concatenate([self._metrics(run, part, group).user_rows for run in self.runs]))
 
     def has(self, part: str, group: str) -> bool:
         """Whether every run has users in the group."""
@@ -111,28 +117,28 @@ def read_runs(directories: Sequence[Path]) -> list[ComparedModel]:
     runs = [_read(directory) for directory in directories]
     first = runs[0]
     for run in runs:
-        if (run.config.data.name, run.protocol, run.config.min_rating) != (
-            first.config.data.name,
-            first.protocol,
-            first.config.min_rating,
-        ):
+        said = run.test is not None and first.test is not None  # then `_check_same_test` knows better
+        same_positives = said or run.config.min_rating == first.config.min_rating
+        if (run.config.data.name, run.protocol) != (first.config.data.name, first.protocol) or not same_positives:
             raise TrainingError(
-                f"expected runs on {first.config.data.name!r} split by {first.protocol!r} like {first.directory}, "
-                f"{run.directory} is on {run.config.data.name!r} split by {run.protocol!r}"
+                f"expected runs on {_condition(first)} like {first.directory}, {run.directory} is on {_condition(run)}"
             )
     _check_same_test(runs)
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(_configuration(run.config), []).append(run)
     names = [group[0].config.model for group in groups.values()]
+    folders = [group[0].directory.name for group in groups.values()]
+    labels = list(zip(names, folders, strict=True))
     models = []
-    for name, group in zip(names, groups.values(), strict=True):
+    for (name, folder), group in zip(labels, groups.values(), strict=True):
         seeds = [run.config.seed for run in group]
         if len(set(seeds)) < len(seeds):
             raise TrainingError(
                 f"expected one run per seed, found two of the same: {[str(r.directory) for r in group]}"
             )
-        label = name if names.count(name) == 1 else f"{name} ({group[0].directory.name})"
+        place = folder if labels.count((name, folder)) == 1 else group[0].directory
+        label = name if names.count(name) == 1 else f"{name} ({place})"
         models.append(ComparedModel(label, tuple(sorted(group, key=lambda run: run.config.seed))))
     if first.split != "given":  # the test part changes with the seed
         wanted = [run.config.seed for run in models[0].runs]
@@ -154,6 +160,10 @@ def _read(directory: Path) -> FinishedRun:
     return FinishedRun(directory, read_run_config(directory / "config.toml"), name, load_per_user(directory), test)
 
 
+def _condition(run: FinishedRun) -> str:
+    return f"{run.config.data.name!r} split by {run.protocol!r} with min_rating {run.config.min_rating}"
+
+
 def _check_same_test(runs: Sequence[FinishedRun]) -> None:
     """Raise TrainingError where two runs were asked for something else; drawn by the seed, each seed has its own."""
     seen: dict[int | None, FinishedRun] = {}
@@ -164,13 +174,37 @@ def _check_same_test(runs: Sequence[FinishedRun]) -> None:
         if run.test != first.test:
             raise TrainingError(
                 f"expected the same test part in {first.directory} and {run.directory}, their interactions or items "
-                "differ: fit both on the same data"
+                "differ: fit both on the same data with the same min_rating"
             )
 
 
 def _configuration(config: RunConfig) -> str:
     ignored = {"seed", "data", "features", "device"}
     return json.dumps(config.model_dump(mode="json", exclude=ignored), sort_keys=True)
+
+
+def same_content(ours: ComparedModel, theirs: ComparedModel, part: str) -> bool:
+    """Whether `OF_CONTENT` is the same items for both, as far as runs can tell."""
+    having = [model.has(part, OF_CONTENT) for model in (ours, theirs)]
+    if not all(having):
+        return not any(having)
+    if _content(ours) != _content(theirs):
+        return False
+    return np.array_equal(ours.users(part, OF_CONTENT), theirs.users(part, OF_CONTENT))
+
+
+def _content(model: ComparedModel) -> set[tuple[object, ...]]:
+    """What decides which items lack a modality, by seed where that is drawn."""
+    return {
+        (
+            one.features,
+            frozenset(one.without),
+            one.mask_features,
+            one.shuffle_features,
+            one.seed if one.mask_features or one.shuffle_features else None,
+        )
+        for one in (run.config for run in model.runs)
+    }
 
 
 def differences(
@@ -182,17 +216,26 @@ def differences(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Difference]:
-    """The first model against every other one; groups that nobody is in are left out."""
+    """The first model against every other one; left out: groups that nobody is in, and `OF_CONTENT` of other items.
+
+    Raises:
+        TrainingError: a run lacks a metric, or two models have other users in a group.
+
+    """
     ours, found = models[0], []
     for other in models[1:]:
         for group in groups:
             if group != OVERALL and not (ours.has(part, group) and other.has(part, group)):
                 continue
+            if group == OF_CONTENT and not same_content(ours, other, part):
+                continue
             for metric in metrics:
                 rows, mine = ours.per_user(part, group, metric)
                 their_rows, theirs = other.per_user(part, group, metric)
                 if not np.array_equal(rows, their_rows):
-                    raise TrainingError(f"{ours.label} and {other.label} were evaluated on different users")
+                    raise TrainingError(
+                        f"{ours.label} and {other.label} were evaluated on different users in the group {group!r}"
+                    )
                 paired = paired_bootstrap(mine, theirs, resamples=resamples, seed=seed)
                 found.append((other.label, group, metric, paired))
     adjusted = holm([paired.p_value for *_, paired in found])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,13 +29,23 @@ def write_run(
     data: str = "baby",
     joined: bool = False,
     test: str | None = None,
+    missing: slice | None = None,
+    **config: Any,
 ) -> Path:
-    """An evaluated run with these recalls (n,); its tail stratum is every other user."""
+    """An evaluated run with these recalls (n,); its tail stratum is every other user.
+
+    `missing`: who is asked for items that lack a modality; nobody where omitted.
+    """
     rows = np.arange(len(recall), dtype=np.int64)
     overall = UserMetrics(rows, {"recall@20": recall, "ndcg@20": recall / 2})
     tail = UserMetrics(rows[::2], {name: values[::2] for name, values in overall.values.items()})
-    evaluation = Evaluation("test", overall, {"tail": tail}, {}, np.zeros((len(recall), 50), np.int32))
-    write_run_config(directory / "config.toml", RunConfig(data=Path(data), model=model, seed=seed, join_valid=joined))
+    strata = {"tail": tail}
+    if missing is not None:
+        values = {name: values[missing] for name, values in overall.values.items()}
+        strata["missing-modality"] = UserMetrics(rows[missing], values)
+    evaluation = Evaluation("test", overall, strata, {}, np.zeros((len(recall), 50), np.int32))
+    written = RunConfig(data=Path(data), model=model, seed=seed, join_valid=joined, **config)
+    write_run_config(directory / "config.toml", written)
     save_per_user(directory, {"test": evaluation})
     of_test = {} if test is None else {"test": test}
     (directory / "metrics.json").write_text(json.dumps({"split": {"name": split, "seed": seed, **of_test}}))
@@ -120,6 +131,14 @@ def test_settings_apart_from_the_seed_make_another_model(tmp_path: Path, recall:
     assert [model.label for model in read_runs(runs)] == ["ease (plain)", "ease (tuned)"]
 
 
+def test_folders_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, recall: np.ndarray) -> None:
+    runs = [write_run(tmp_path / "plain" / "0", "ease", recall)]
+    runs.append(write_run(tmp_path / "tuned" / "0", "ease", recall, settings={"reg": 5.0}))
+    assert [model.label for model in read_runs(runs)] == [f"ease ({run})" for run in runs]
+    runs.append(write_run(tmp_path / "other" / "1", "ease", recall, settings={"reg": 6.0}))
+    assert [model.label for model in read_runs(runs)] == [f"ease ({run})" for run in runs[:2]] + ["ease (1)"]
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, recall: np.ndarray) -> None:
     ours = write_run(tmp_path / "a", "magnet", recall)
     with pytest.raises(TrainingError, match="movielens"):
@@ -134,8 +153,51 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, recall: np.ndarray) 
     with pytest.raises(TrainingError, match="drawn by seed"):
         read_runs(drawn)
     fewer = read_runs([ours, write_run(tmp_path / "f", "ease", recall[1:])])
-    with pytest.raises(TrainingError, match="different users"):
+    with pytest.raises(TrainingError, match="different users in the group 'overall'"):
         differences(fewer, part="test", metrics=["recall@20"], groups=[OVERALL])
+
+
+def test_other_positives_are_refused_unless_both_say_that_the_test_is_the_same(
+    tmp_path: Path, recall: np.ndarray
+) -> None:
+    ours = write_run(tmp_path / "a", "magnet", recall, test="one")
+    older = write_run(tmp_path / "b", "ease", recall, min_rating=4.0)
+    with pytest.raises(TrainingError, match=r"min_rating None like .*/a, .*/b is .* min_rating 4\.0"):
+        read_runs([ours, older])
+    assert len(read_runs([ours, write_run(tmp_path / "c", "ease", recall, min_rating=4.0, test="one")])) == 2
+    with pytest.raises(TrainingError, match=r"the same test part in .*/a and .*/d,.* min_rating"):
+        read_runs([ours, write_run(tmp_path / "d", "ease", recall, min_rating=4.0, test="two")])
+
+
+CONTENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"missing": slice(0, 40)}, {"missing": slice(20, 60), "mask_features": 0.3}),
+    ({"missing": slice(0, 40)}, {"missing": slice(0, 40), "mask_features": 0.3}),
+    ({"missing": slice(0, 40)}, {"missing": slice(0, 50), "without": ("visual",)}),
+    ({"missing": slice(0, 40)}, {"missing": slice(0, 40), "features": Path("features")}),
+    ({"missing": slice(0, 40)}, {"without": ("visual",)}),
+    ({"missing": slice(0, 40), "mask_features": 0.3}, {"missing": slice(0, 40), "mask_features": 0.3, "seed": 1}),
+    ({"missing": slice(0, 40)}, {"missing": slice(1, 41)}),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), CONTENT)
+def test_items_that_lack_other_modalities_are_not_compared(
+    tmp_path: Path, recall: np.ndarray, ours: dict[str, Any], theirs: dict[str, Any]
+) -> None:
+    runs = [write_run(tmp_path / "a", "magnet", recall, **ours), write_run(tmp_path / "b", "ease", recall, **theirs)]
+    answer = CliRunner().invoke(main, ["compare", *map(str, runs), "--group", "all", "--resamples", "100"])
+    assert answer.exit_code == 0, answer.output
+    assert "| ease | tail | recall@20 |" in answer.stdout
+    assert "| ease | missing-modality |" not in answer.stdout
+    assert answer.stdout.endswith("\n\nmissing-modality: not compared with ease, where other items lack a modality.\n")
+
+
+def test_items_that_lack_the_same_modalities_are_compared(tmp_path: Path, recall: np.ndarray) -> None:
+    of: dict[str, Any] = {"missing": slice(0, 40), "mask_features": 0.3}
+    runs = [write_run(tmp_path / "a", "magnet", recall, **of), write_run(tmp_path / "b", "ease", recall, **of)]
+    answer = CliRunner().invoke(main, ["compare", *map(str, runs), "--group", "all", "--resamples", "100"])
+    assert "| ease | missing-modality | ndcg@20 |" in answer.stdout
+    assert "not compared" not in answer.stdout
 
 
 def test_runs_on_other_test_parts_are_refused_where_they_say_which(tmp_path: Path, recall: np.ndarray) -> None:

@@ -53,6 +53,7 @@ def collect(
             dataset=metrics["data"]["name"],
             data=metrics["data"],
             split=metrics["split"]["name"],
+            test_digest=metrics["split"].get("test"),
             seed=config.seed,
             config={
                 **config.model_dump(mode="json", exclude=PLACES),

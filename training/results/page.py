@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.comparison import LEVEL
+from training.config import read_toml
 from training.results.rerun import rerun
 from training.results.row import ResultsError, Row, read_rows
 from training.results.significance import Compared, Comparisons, Entry
@@ -30,11 +30,14 @@ def write_page(rows: Path) -> str:
     """The page; comparisons that are not known yet are made and kept.
 
     Raises:
-        ResultsError: rows are damaged or do not go together.
+        ResultsError: there are no rows, or they are damaged or do not go together.
 
     """
     found = read_rows(rows)
-    about = tomllib.loads((rows.parent / "datasets.toml").read_text(encoding="utf-8"))
+    if not found:
+        raise ResultsError(f"expected rows in {rows}, found none: `magnet-train results add` writes them")
+    texts = rows.parent / "datasets.toml"
+    about = read_toml(texts) if texts.exists() else {}
     machines = _machines([row for _, row in found])
     parts = [HEAD, _machine_list(machines)]
     for folder in dict.fromkeys(row.folder for _, row in found):
@@ -68,7 +71,8 @@ def _table(spec: TableSpec, table: Sequence[Entry], machines: Mapping[str, str],
     lines = [head, ["---"] * len(head)]
     for entry in table:
         first = entry.rows[0]
-        link = f"[{entry.label}]({rows.parent.name}/{rows.name}/{first.folder}/{first.stem}.json)"
+        file = Path(*rows.parts[-2:]) / first.folder / f"{first.stem}.json"
+        link = f"[{entry.label}]({file.as_posix()})"
         on = dict.fromkeys(machines[_machine(row)] for row in entry.rows)
         lines.append(
             [

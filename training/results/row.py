@@ -51,6 +51,8 @@ class Row(BaseModel):
     """Counts of users, items, interactions and content."""
     split: str
     """The rule that was used, also where the configuration says `auto`."""
+    test_digest: str | None = None
+    """Of who is asked for what in the test; None where an older version evaluated."""
     seed: int
     """Of split and training."""
     config: dict[str, JsonValue]
@@ -117,10 +119,16 @@ def save_row(rows: Path, row: Row, groups: Groups) -> Path:
     """Write the row, in place of an earlier run of the same label and seed; returns the JSON file.
 
     Tables, place and facts of the earlier one are kept where the new one does not say otherwise.
+
+    Raises:
+        ResultsError: a row of another label has that file.
+
     """
     path = rows / row.folder / f"{row.stem}.json"
     if path.exists():
         before = read_row(path)
+        if before.label != row.label:
+            raise ResultsError(f"{path} is the row of {before.label!r}: choose another label than {row.label!r}")
         row = row.model_copy(
             update={
                 "tables": tuple(sorted({*before.tables, *row.tables})),
@@ -161,17 +169,27 @@ def read_rows(rows: Path) -> list[tuple[Path, Row]]:
     """All rows below the folder, by file name.
 
     Raises:
-        ResultsError: a row is damaged, lies elsewhere than it belongs, or differs from its label's in more than a seed.
+        ResultsError: a row is damaged, lies elsewhere than it belongs, differs from its label's in more than a seed, or
+            has another test than its folder's.
 
     """
     found = [(path, read_row(path)) for path in sorted(rows.glob("*/*.json")) if path.stem != "significance"]
     configs: dict[tuple[str, str], Mapping[str, Any]] = {}
+    tests: dict[tuple[str, int | None], tuple[Path, str]] = {}
     for path, row in found:
         if (path.parent.name, path.stem) != (row.folder, row.stem):
             raise ResultsError(f"expected {row.folder}/{row.stem}.json, found it as {path}")
         config = {name: value for name, value in completed(row).items() if name not in ("seed", "device")}
         if configs.setdefault((row.folder, row.label), config) != config:
             raise ResultsError(f"{path}: expected the settings of the other seeds of {row.label!r}, found others")
+        if row.test_digest is not None:
+            drawn = None if row.split == "given" else row.seed
+            first, digest = tests.setdefault((row.folder, drawn), (path, row.test_digest))
+            if row.test_digest != digest:
+                raise ResultsError(
+                    f"expected the same test part in {first} and {path}, their interactions or items differ: fit both "
+                    "on the same data with the same min_rating"
+                )
     return found
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from training.comparison import ComparedModel, FinishedRun
 from training.config import RunConfig
 from training.evaluation.per_user import OVERALL
 from training.evaluation.significance import PairedDifference, holm, paired_bootstrap
-from training.results.row import METRICS, Row, read_groups
+from training.results.row import METRICS, ResultsError, Row, read_groups
 
 FILE = "significance.json"
 PART = "test"
@@ -71,7 +72,12 @@ class Comparisons:
         self._used: set[str] = set()
 
     def against(self, reference: Entry, others: Sequence[Entry], groups: Sequence[str]) -> list[Compared]:
-        """The reference against every other entry that shares a seed with it, in both metrics."""
+        """The reference against every other entry that shares a seed with it, in both metrics.
+
+        Raises:
+            ResultsError: two entries have other users in a group.
+
+        """
         found = [
             (other.label, group, metric, seeds, self._pair(reference, other, seeds, group, metric))
             for other in others
@@ -93,7 +99,14 @@ class Comparisons:
     def _pair(self, reference: Entry, other: Entry, seeds: Sequence[int], group: str, metric: str) -> Pair:
         key = f"{reference.label} − {other.label}, {group}, {metric}: {_digest(reference, other, seeds)}"
         if key not in self._known:
-            ours, theirs = (_model(entry, seeds).per_user(PART, group, metric)[1] for entry in (reference, other))
+            (rows, ours), (their_rows, theirs) = (
+                _model(entry, seeds).per_user(PART, group, metric) for entry in (reference, other)
+            )
+            if not np.array_equal(rows, their_rows):
+                raise ResultsError(
+                    f"{reference.label!r} and {other.label!r} of {self._path.parent} were evaluated on different users "
+                    f"in the group {group!r}"
+                )
             self._known[key] = Pair(paired=paired_bootstrap(ours, theirs), reference=float(ours.mean()))
         self._used.add(key)
         return self._known[key]

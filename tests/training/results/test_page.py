@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Any
@@ -219,6 +220,58 @@ def test_rows_that_do_not_go_together_are_refused(work: Path, rows: Path) -> Non
     path.with_name("other.7.json").write_text("{}")
     with pytest.raises(ResultsError, match="label"):
         read_rows(rows)
+
+
+def test_rows_on_other_test_parts_are_refused(work: Path, rows: Path) -> None:
+    asked = {
+        seed: json.loads((work / name / "metrics.json").read_text())["split"]["test"]
+        for name, (_, seed) in RUNS.items()
+    }
+    found = {path.name: row for path, row in read_rows(rows)}
+    assert {row.seed: row.test_digest for row in found.values()} == asked
+    path = rows / "tiny-random" / "magnet.1.json"
+    row = found[path.name]
+    path.write_text(row.model_copy(update={"test_digest": asked[0]}).model_dump_json())
+    with pytest.raises(ResultsError, match=r"the same test part in .*/ease\.1\.json and .*/magnet\.1\.json,"):
+        write_page(rows)
+    path.write_text(row.model_dump_json(exclude={"test_digest"}))
+    assert "| ease | 0, 1 | overall |" in write_page(rows)
+
+
+def test_rows_of_a_given_split_have_one_test_part_under_every_seed(work: Path, rows: Path) -> None:
+    row, groups = collect(work / "magnet", tables=["main"])
+    given = row.model_copy(update={"split": "given"})
+    save_row(rows, given, groups)
+    save_row(rows, given.model_copy(update={"seed": 1, "test_digest": "other"}), groups)
+    with pytest.raises(ResultsError, match="the same test part"):
+        read_rows(rows)
+
+
+def test_rows_of_other_users_are_not_compared(work: Path, rows: Path) -> None:
+    """Rows of before do not say their test part; as many users are not the same users."""
+    row, groups = collect(work / "ease", tables=["main"])
+    moved = {name: replace(metrics, user_rows=metrics.user_rows + 1) for name, metrics in groups.items()}
+    save_row(rows, row.model_copy(update={"test_digest": None}), moved)
+    with pytest.raises(ResultsError, match=r"'magnet' and 'ease' .* different users in the group 'overall'"):
+        write_page(rows)
+
+
+def test_a_label_that_differs_in_punctuation_alone_replaces_nothing(work: Path, rows: Path) -> None:
+    row, groups = collect(work / "magnet", tables=["main"], label="ease +")
+    with pytest.raises(ResultsError, match=r"ease\.0\.json is the row of 'ease'.*'ease \+'"):
+        save_row(rows, row, groups)
+    assert read_row(rows / "tiny-random" / "ease.0.json").model == "ease"
+
+
+def test_rows_may_lie_anywhere(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (rows.parent / "datasets.toml").unlink()
+    monkeypatch.chdir(rows.parent)
+    assert "[ease](rows/tiny-random/ease.0.json)" in write_page(Path("rows"))
+    answer = CliRunner().invoke(main, ["results", "write", "--rows", "none", "--out", "page.md"])
+    assert answer.exit_code == 2
+    assert answer.stderr.count("\n") == 1
+    assert "expected rows in none" in answer.stderr
+    assert not Path("page.md").exists()
 
 
 def test_rows_under_other_conditions_stand_apart(work: Path, tmp_path: Path) -> None:
