@@ -98,8 +98,11 @@ class SharedCounter(Counter):
 
     def __init__(self, rate: RateLimitItem, url: SecretStr, prefix: str) -> None:
         self._rate = rate
+        address = url.get_secret_value()
+        if address.startswith("unix://"):  # redis's word; this library's is another
+            address = f"redis+{address}"
         storage = storage_from_string(
-            f"async+{url.get_secret_value()}",
+            f"async+{address}",
             implementation="redispy",
             key_prefix=f"{prefix}rate",
             socket_timeout=TIMEOUT_SECONDS,

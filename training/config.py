@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from training.data.splits import SplitMethod
 from training.errors import TrainingError
 
+MOST_SEED = 2**32 - 1
+"""torch takes 64 bits of what is made of a seed: times 1,000,003 per step, and times 1,000 per member."""
+
 
 class RunConfig(BaseModel):
     """Everything that decides what a run does, beside the model's own settings."""
@@ -34,7 +37,7 @@ class RunConfig(BaseModel):
     min_rating: float | None = None
     """Ratings from here on are positives; omitted: 70 % of the highest rating, where there are ratings and no
     given split."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
     """Seed of the split and of everything random in training."""
     text: str = "default"
     """Text encoder for raw texts (see `magnet-train encoder import`), or none."""
@@ -79,7 +82,7 @@ def model_settings(config_type: type[BaseModel], given: dict[str, Any]) -> BaseM
     try:
         return config_type.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(_problems(error, "settings")) from error
+        raise ConfigError(problems(error, "settings")) from error
 
 
 def with_overrides(settings: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def put_together(config_file: Path | None, overrides: tuple[str, ...], given: di
     try:
         return _located(RunConfig.model_validate(values))
     except ValidationError as error:
-        raise ConfigError(_problems(error)) from error
+        raise ConfigError(problems(error)) from error
 
 
 def _located(config: RunConfig) -> RunConfig:
@@ -180,7 +183,7 @@ def read_run_config(path: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(read_toml(path))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_problems(error)}") from error
+        raise ConfigError(f"{path}: {problems(error)}") from error
 
 
 def write_run_config(path: Path, config: RunConfig) -> None:
@@ -189,8 +192,9 @@ def write_run_config(path: Path, config: RunConfig) -> None:
     path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
 
 
-def _problems(error: ValidationError, *above: str) -> str:
+def problems(error: ValidationError, *above: str) -> str:
     """Each problem with the setting's name as `--set` takes it."""
     return "; ".join(
-        f"setting {'.'.join(map(str, (*above, *problem['loc'])))}: {problem['msg']}" for problem in error.errors()
+        f"setting {'.'.join(map(str, (*above, *problem['loc'])))}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
     )

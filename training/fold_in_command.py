@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from training import pipeline
-from training.config import RunConfig
+from training.config import MOST_SEED, RunConfig
 from training.fit.run import Run, progress_display
 from training.fold_in import fold_in_quality, hold_users_out
 
@@ -28,7 +28,9 @@ from training.fold_in import fold_in_quality, hold_users_out
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory for both fits.")
 @click.option("--features", type=click.Path(file_okay=False, path_type=Path), help="Directory with feature arrays.")
 @click.option("--share", type=click.FloatRange(0, 0.9, min_open=True), default=0.2, show_default=True, help="Of users.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True, help="Seed of everything random."
+)
 def fold_in(data: Path, model: str, store: Path, out: Path, features: Path | None, share: float, seed: int) -> None:
     """Hold users out of training entirely, fold in half of what they did, and look for the other half.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from training.config import ConfigError
@@ -42,6 +43,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"expected a YAML file at {path}: {error}") from error
+    if content is None:  # empty, or comments alone
+        return {}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ConfigError(f"{path}: expected names with values, found {type(content).__name__}")
     return {name: _numbers(value) for name, value in content.items()}
@@ -122,10 +125,18 @@ def _split(args: Mapping[str, Any], found: Imported) -> None:
         found.config["split"] = "global-time"
     else:
         found.notes.append(f"eval_args: no such split here, found {dict(args)}")
-    if "RS" in rule and [float(share) for share in rule["RS"]] != EIGHT_ONE_ONE:
+    if "RS" in rule and not _eight_one_one(rule["RS"]):
         found.notes.append(f"eval_args: the shares are 8:1:1 here, found {rule['RS']}")
     if str(args.get("mode", "full")) != "full":
         found.notes.append(f"eval_args: ranking is full here, never sampled, found mode {args['mode']}")
+
+
+def _eight_one_one(shares: Any) -> bool:
+    """Whether they are 8:1:1; RecBole divides by their sum."""
+    try:
+        return np.allclose([share / sum(shares) for share in shares], EIGHT_ONE_ONE)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return False
 
 
 def _settings(given: dict[str, Any], model: str, searched: set[str], found: Imported) -> None:

@@ -7,12 +7,14 @@ A stage that was finished before is not repeated: with `resume`, phases read the
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from model_store.manifest import Training
@@ -21,7 +23,7 @@ from training.config import RunConfig, model_settings
 from training.data.dataset import Dataset, load_dataset
 from training.data.events import with_events
 from training.data.features import FeatureMatrix, find_features
-from training.data.interactions import find_interactions, read_interactions
+from training.data.interactions import Interactions, find_interactions, read_interactions
 from training.data.removed import with_masked_features, without_modalities
 from training.data.shuffled import with_shuffled_features
 from training.data.splits import Split, everything, split_dataset, with_valid_in_train
@@ -41,6 +43,8 @@ from training.models.registry import recipe_for
 from training.report.environment import environment
 from training.report.write import snapshot_files, write_report
 from training.same_data import digest_of_test
+
+logger = logging.getLogger(__name__)
 
 POSITIVE_SHARE = 0.7
 """Without `min_rating` and without a given split, ratings from this share of the highest one count as positive: 3.5 of
@@ -69,20 +73,27 @@ class Prepared:
 
 
 def device_of(name: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`.
+    """The device for `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
-        TrainingError: cuda was asked for and there is none, or torch knows no such device.
+        TrainingError: it is none of these, or not there.
 
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("expected a CUDA device, torch finds none")
+    problem = f"expected a device out of auto, cpu and cuda, found {name!r}"
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise TrainingError(f"expected a device out of auto, cpu and cuda, found {name!r}") from error
+        raise TrainingError(problem) from error
+    if device.type not in ("cpu", "cuda"):
+        raise TrainingError(problem)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise TrainingError("expected a CUDA device, torch finds none")
+        if (device.index or 0) >= (count := torch.cuda.device_count()):
+            raise TrainingError(f"expected a device out of cuda:0 to cuda:{count - 1}, found {name!r}")
+    return device
 
 
 def prepare(config: RunConfig, run: Run, store: Path) -> Prepared:
@@ -108,10 +119,24 @@ def read(config: RunConfig) -> Dataset:
         found = read_interactions(find_interactions(config.data)).interactions
         if found.rating is not None and found.given_split is None:
             threshold = POSITIVE_SHARE * float(found.rating.max())
+            _tell_what_is_dropped(config.data, found, threshold)
     dataset = load_dataset(config.data, min_rating=threshold, features_directory=config.features)
     places = [config.data] if config.features is None else [config.data, config.features]
     check_made_features(dataset, find_features(*places), data=config.data)
     return with_events(dataset, config.events) if config.events else dataset
+
+
+def _tell_what_is_dropped(data: Path, found: Interactions, threshold: float) -> None:
+    """A warning where a threshold that nobody asked for drops most lines: ratings may be counts, or hours."""
+    assert found.rating is not None
+    kept = found.rating >= threshold
+    if 2 * np.count_nonzero(kept) < len(kept):
+        logger.warning(
+            "%s: %d of %d ratings are below %g (70 %% of the highest) and do not count, which leaves %d of %d users; "
+            "--min-rating sets another threshold, 0 keeps all of what is not negative",
+            *(data, np.count_nonzero(~kept), len(kept), threshold),
+            *(len(np.unique(found.user_row[kept])), len(np.unique(found.user_row))),
+        )
 
 
 def features_of(config: RunConfig, dataset: Dataset, run: Run, store: Path) -> dict[str, FeatureMatrix]:

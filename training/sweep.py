@@ -27,7 +27,7 @@ import tomli_w
 from optuna.trial import TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from training.config import ConfigError, RunConfig, read_toml, with_overrides, write_run_config
+from training.config import ConfigError, RunConfig, problems, read_toml, with_overrides, write_run_config
 from training.errors import TrainingError
 
 RESULT = "valid.json"
@@ -52,7 +52,8 @@ class Dimension(BaseModel):
     def _one_form(self) -> Dimension:
         ranged = self.low is not None and self.high is not None
         if ranged == bool(self.choices) or (self.choices and self.log):
-            raise ValueError("expected either `choices` or `low` and `high` (and `log`)")
+            found = ", ".join(sorted(self.model_fields_set)) or "nothing"
+            raise ValueError(f"expected either `choices` or `low` and `high` (and `log`), found {found}")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"expected low ≤ high, found {self.low} and {self.high}")
         if self.log and self.low is not None and self.low <= 0:
@@ -77,16 +78,29 @@ def read_space(path: Path) -> dict[str, Dimension]:
     """A TOML file with a table per setting, named as for `--set`: `["settings.learning_rate"]`, then `low = …`.
 
     Raises:
-        ConfigError: no such file, or a table that is no dimension.
+        ConfigError: no such file, or a table that names no setting or is no dimension.
 
     """
-    try:
-        space = {name: Dimension.model_validate(values) for name, values in read_toml(path).items()}
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    space = {}
+    for name, values in read_toml(path).items():
+        if name.partition(".")[0] not in RunConfig.model_fields:
+            problem = f'a table per setting, named as for --set, like ["settings.learning_rate"], found ["{name}"]'
+            raise ConfigError(f"{path}: expected {problem}")
+        if (dotted := _innermost(name, values)) != name:
+            raise ConfigError(f'{path}: expected ["{dotted}"], the name in quotes, found [{dotted}]')
+        try:
+            space[name] = Dimension.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {problems(error, name)}") from error
     if not space:
         raise ConfigError(f"{path}: expected at least one table of a setting, found none")
     return space
+
+
+def _innermost(name: str, values: Any) -> str:
+    """The dotted name of the first table without a table in it."""
+    tables = [key for key, value in values.items() if isinstance(value, dict)] if isinstance(values, dict) else []
+    return _innermost(f"{name}.{tables[0]}", values[tables[0]]) if tables else name
 
 
 @dataclass(frozen=True)
@@ -135,8 +149,9 @@ def run_sweep(
         direction="maximize",
         load_if_exists=True,
     )
-    # what was drawn before must not be drawn again by a sampler that starts anew
-    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials), constant_liar=jobs > 1)
+    # what was drawn before must not be drawn again by a sampler that starts anew; its seed has 32 bits
+    seed = (base.seed + len(study.trials)) % 2**32
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=jobs > 1)
     cut_off = [trial.number for trial in study.trials if trial.state == TrialState.RUNNING]
     with ThreadPoolExecutor(jobs) as pool:
         waiting: dict[Future[float], int] = {}
@@ -190,9 +205,17 @@ def _write_trial(directory: Path, base: RunConfig, values: Mapping[str, Any]) ->
 
 
 def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """`base` with the settings of one trial."""
+    """`base` with the settings of one trial.
+
+    Raises:
+        ConfigError: a setting that does not exist, or has no such value.
+
+    """
     overrides = tuple(f"{name}={json.dumps(value)}" for name, value in values.items())
-    return RunConfig.model_validate(with_overrides(base.model_dump(), overrides))
+    try:
+        return RunConfig.model_validate(with_overrides(base.model_dump(), overrides))
+    except ValidationError as error:
+        raise ConfigError(problems(error)) from error
 
 
 def _run_trial(directory: Path, store: Path, metric: str, jobs: int) -> float:

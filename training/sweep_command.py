@@ -69,7 +69,10 @@ def sweep(
         raise ConfigError(f"expected a metric out of {', '.join(METRICS)}, found {metric!r}")
     for corner in ("low", "high"):
         edge = {name: d.choices[0] if d.choices else getattr(d, corner) for name, d in space.items()}
-        model_settings(recipe_for(base.model).config_type, configured(base, edge).settings)
+        try:
+            model_settings(recipe_for(base.model).config_type, configured(base, edge).settings)
+        except ConfigError as error:
+            raise ConfigError(f"with the values of {space_file}: {error}") from error
     features = base.features or directory / "features"
     pipeline.prepare(base.model_copy(update={"features": features}), Run(directory), store)
     if features.exists():

@@ -31,6 +31,19 @@ async def passes(worker: Limiting, scope: Scope) -> bool:
     return True
 
 
+async def test_through_a_socket_workers_count_together_too(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis", "--unixsocket", str(tmp_path / "redis.sock"))
+    server.start()
+    try:
+        settings = Settings(redis_url=SecretStr(f"unix://{tmp_path}/redis.sock"))
+        workers = [Limiting("3/minute", settings) for _ in range(2)]
+        assert [await passes(worker, asked_by("a")) for _ in range(2) for worker in workers] == [True] * 3 + [False]
+        for worker in workers:
+            await worker.close()
+    finally:
+        server.stop()
+
+
 async def test_workers_count_together_each_key_for_itself(redis: RedisServer) -> None:
     settings = Settings(redis_url=SecretStr(redis.url))
     workers = [Limiting("5/minute", settings) for _ in range(2)]

@@ -17,6 +17,7 @@ from training.config import (
     with_overrides,
     write_run_config,
 )
+from training.models.cammsr.config import CammsrConfig
 from training.models.magnet.config import MagnetConfig
 from training.models.registry import RECIPES
 
@@ -66,6 +67,17 @@ def test_unknown_settings_and_values_out_of_range_are_named() -> None:
         put_together(None, ("sead=1",), {"data": "a"})
     with pytest.raises(ConfigError, match="--data"):
         put_together(None, (), {})
+
+
+def test_a_seed_is_one_that_all_generators_take() -> None:
+    assert put_together(None, (f"seed={2**32 - 1}",), {"data": "a"}).seed == 2**32 - 1
+    with pytest.raises(ConfigError, match=r"setting seed: .*less than or equal to 4294967295"):
+        put_together(None, (), {"data": "a", "seed": 2**64})
+
+
+def test_settings_that_do_not_go_together_are_told_without_pydantics_words() -> None:
+    with pytest.raises(ConfigError, match=r"^setting settings: expected heads that divide embedding_size, .* 3 .* 64$"):
+        model_settings(CammsrConfig, {"heads": 3})
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -122,6 +122,11 @@ def test_recboles_file_gives_a_run(tmp_path: Path) -> None:
         ("{split: {LS: valid_and_test}, order: TO}", "leave-last", None),
         ("{split: {RS: [0.8, 0.1, 0.1]}, order: TO, group_by: none}", "global-time", None),
         ("{split: {RS: [0.7, 0.1, 0.2]}, order: RO, group_by: user}", "random", "8:1:1"),
+        ("{split: {RS: [8, 1, 1]}, order: RO, group_by: user}", "random", None),
+        ("{split: {RS: [0.4, 0.05, 0.05]}, order: RO, group_by: user}", "random", None),
+        ("{split: {RS: [8, 2]}, order: RO, group_by: user}", "random", "8:1:1"),
+        ("{split: {RS: [0, 0, 0]}, order: RO, group_by: user}", "random", "8:1:1"),
+        ("{split: {RS: 0.8}, order: RO, group_by: user}", "random", "8:1:1"),
         ("{split: {RS: [0.8, 0.1, 0.1]}, order: RO, group_by: user, mode: uni100}", "random", "never sampled"),
         ("{split: {LS: test_only}, order: TO}", None, "no such split"),
         ("{split: {RS: [0.8, 0.1, 0.1]}, order: TO, group_by: user}", None, "no such split"),
@@ -163,6 +168,14 @@ def test_what_is_no_such_file_or_model_is_said(tmp_path: Path) -> None:
     for text in ("- a\n- b", "a: [", "3: x"):
         with pytest.raises(ConfigError, match=r"one\.yaml"):
             imported(tmp_path, text, model="BPR")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing said\n"])
+def test_an_empty_file_says_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.yaml").write_text(text)
+    (tmp_path / "BPR.yaml").write_text("learning_rate: 0.002\n")
+    found = import_config([tmp_path / "BPR.yaml", tmp_path / "dataset.yaml"], model="BPR")
+    assert found.config == {"model": "bpr", "settings": {"learning_rate": 0.002}}
 
 
 def test_every_mapped_setting_exists() -> None:

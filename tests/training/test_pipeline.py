@@ -1,10 +1,12 @@
 """The stages' input: which features are made, and which are taken as they lie in the dataset."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.encoders import encoder_store, picture, plain
 from training import pipeline
@@ -12,7 +14,7 @@ from training.config import RunConfig
 from training.data.dataset import Dataset
 from training.data.features import FeatureMatrix
 from training.encoders.extract import extract_features
-from training.errors import DatasetError
+from training.errors import DatasetError, TrainingError
 from training.fit.run import Run
 
 ITEMS = ("a", "b", "c", "d")
@@ -104,6 +106,23 @@ def test_without_texts_and_pictures_arrays_stay_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("ratings", "told"), [([5, 4, 4, 1], None), ([900, 3, 2, 40], "3 of 4 ratings are below 630 .* 1 of 2 users")]
+)
+def test_a_threshold_that_nobody_asked_for_is_told_where_it_drops_most(
+    ratings: list[int], told: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [f"u{row // 2},i{row},{rating}\n" for row, rating in enumerate(ratings)]
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,rating\n" + "".join(lines))
+    pipeline.read(RunConfig(data=tmp_path, model="ease"))
+    warned = [record.getMessage() for record in caplog.records if "ratings are below" in record.getMessage()]
+    assert len(warned) == (told is not None)
+    assert told is None or re.search(told, warned[0])
+    caplog.clear()
+    pipeline.read(RunConfig(data=tmp_path, model="ease", min_rating=2))
+    assert not caplog.records
+
+
 def test_features_made_of_another_order_of_items_are_refused(shop: Path, tmp_path: Path) -> None:
     made, config = tmp_path / "made", {"text": "none", "features": tmp_path / "made"}
 
@@ -117,3 +136,30 @@ def test_features_made_of_another_order_of_items_are_refused(shop: Path, tmp_pat
         prepared(shop, tmp_path, **config)
     make()
     np.testing.assert_array_equal(prepared(shop, tmp_path, **config).features["visual"].values, before[::-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "said"),
+    [
+        ("cuda", 0, "torch finds none"),
+        ("cuda:0", 0, "torch finds none"),
+        ("cuda:2", 2, r"cuda:0 to cuda:1, found 'cuda:2'"),
+        ("mps", 1, "auto, cpu and cuda, found 'mps'"),
+        ("meta", 1, "auto, cpu and cuda, found 'meta'"),
+        ("abacus", 1, "auto, cpu and cuda, found 'abacus'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    name: str, devices: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    with pytest.raises(TrainingError, match=said):
+        pipeline.device_of(name)
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:1"])
+def test_a_device_that_is_there_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pipeline.device_of(name) == torch.device(name)

@@ -1,6 +1,7 @@
 """A sweep decides on validation, survives failed trials and its own end, in real processes on a tiny data set."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,45 @@ def test_a_dimension_has_one_form(values: dict[str, Any], tmp_path: Path) -> Non
     path.write_text('["settings.reg"]\n' + "\n".join(lines) + "\n")
     with pytest.raises(ConfigError, match=r"space\.toml"):
         read_space(path)
+
+
+LOW_AND_HIGH = "low = 0.001\nhigh = 0.01\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'["learning_rate"]\n{LOW_AND_HIGH}', r'"settings\.learning_rate".*found \["learning_rate"\]'),
+        (f"[learning_rate]\n{LOW_AND_HIGH}", r'"settings\.learning_rate".*found \["learning_rate"\]'),
+        ('["settings.reg"]\nlow = 0.001\n', r"settings\.reg: expected either `choices` or .*, found low"),
+        ('["settings.reg"]\nhigh = 1\nlog = true\n', r"settings\.reg: expected either .*, found high, log"),
+        ('["settings.reg"]\n', r"settings\.reg: expected either `choices` or .*, found nothing"),
+        ('"settings.reg" = 3\n', r"settings\.reg: "),
+        (f"[settings.reg]\n{LOW_AND_HIGH}", r'\["settings\.reg"\].* in quotes, found \[settings\.reg\]'),
+        (f"[settings.base.lr]\n{LOW_AND_HIGH}", r'\["settings\.base\.lr"\].*found \[settings\.base\.lr\]'),
+        (f'["settings.nope"]\n{LOW_AND_HIGH}', r"settings\.nope: "),
+        ('["settings"]\nchoices = [1]\n', r"setting settings: "),
+        ('["seed"]\nchoices = ["a"]\n', r"setting seed: "),
+    ],
+)
+def test_a_space_that_names_no_setting_is_told_in_one_line(
+    base: RunConfig, text: str, said: str, tmp_path: Path
+) -> None:
+    space, out = tmp_path / "space.toml", tmp_path / "sweep"
+    space.write_text(text)
+    arguments = ["sweep", "--data", str(base.data), "--model", "ease", "--space", str(space), "--out", str(out)]
+    answer = CliRunner().invoke(main, arguments)
+    assert answer.exit_code == 2, answer.exception
+    assert re.search(rf"space\.toml: .*{said}", answer.stderr), answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert "pydantic" not in answer.stderr
+    assert not out.exists()
+
+
+def test_any_seed_of_a_run_is_one_of_a_sweep(base: RunConfig, swept: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes((swept / "study.db").read_bytes())
+    last = base.model_copy(update={"seed": 2**32 - 1})
+    assert run_sweep(tmp_path, last, SPACE, tmp_path / "store", trials=TRIALS).complete
 
 
 def test_integers_stay_integers(tmp_path: Path) -> None:

@@ -30,9 +30,7 @@ def align_items(directory: Path, file: InteractionFile, feature_paths: list[Path
         unlisted = [item_id for item_id in file.item_ids if item_id not in known]
         for path, length in lengths.items():
             if length not in (len(items), len(items) + len(unlisted)):
-                raise DatasetError(
-                    path, f"expected a row for each of the {len(items)} items of {table_path.name}, found {length} rows"
-                )
+                raise _other_length(directory, path, f"{len(items)} items of {table_path.name}", length)
         if lengths and items.item_ids != (numbered := numeric_order(items.item_ids)) and numbered is not None:
             logger.warning(
                 "%s numbers its items 0..%d in another order: feature rows follow its lines, not its numbers",
@@ -50,8 +48,17 @@ def align_items(directory: Path, file: InteractionFile, feature_paths: list[Path
     items = bare_items(directory, numeric_order(file.item_ids) or file.item_ids)
     for path, length in lengths.items():
         if length != len(items):
-            raise DatasetError(path, f"expected a row for each of the {len(items)} items, found {length} rows")
+            raise _other_length(directory, path, f"{len(items)} items", length)
     return items
+
+
+def _other_length(directory: Path, path: Path, wanted: str, length: int) -> DatasetError:
+    """The error of an array whose rows are not the items'; one that was made here can be made again."""
+    problem = f"expected a row for each of the {wanted}, found {length} rows"
+    if sidecar_of(path).is_file():
+        out = "" if path.parent == directory else f" --out {path.parent}"
+        problem += f"; run `magnet-train features --data {directory}{out}` again"
+    return DatasetError(path, problem)
 
 
 def numeric_order(ids: list[str]) -> list[str] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,9 +29,9 @@ class ItemKnnConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    neighbours: tuple[int, ...] = Field(default=(20, 50, 100, 200), min_length=1)
+    neighbours: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(20, 50, 100, 200), min_length=1)
     """k, similar items per history item."""
-    shrink: tuple[float, ...] = Field(default=(0.0, 10.0, 50.0), min_length=1)
+    shrink: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 10.0, 50.0), min_length=1)
     """Added to the denominator, so that rare items are not similar by chance."""
     history_cap: int = Field(default=1000, ge=1)
     """Items of a history that count, the latest ones."""

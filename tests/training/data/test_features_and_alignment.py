@@ -182,6 +182,19 @@ def test_with_a_table_an_array_of_another_length_is_refused(tmp_path: Path, leng
         load_with(tmp_path, np.ones((length, 2)), items="item_id\n2\n0\n")
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_arrays_made_here_of_fewer_items_say_how_to_make_them_again(tmp_path: Path, elsewhere: bool) -> None:
+    data = directory_with(tmp_path / "data", {}, items="item_id\n2\n0\n1\n")
+    made = directory_with(tmp_path / "made" if elsewhere else data, {"text": np.ones((2, 2))})
+    given = made if elsewhere else None
+    with pytest.raises(DatasetError, match=r"3 items of items\.csv, found 2 rows$"):
+        load_dataset(data, features_directory=given)
+    (made / "text_feat.json").write_text('{"encoder": "abc"}')
+    again = f"--data {data} --out {made}" if elsewhere else f"--data {data}"
+    with pytest.raises(DatasetError, match=rf"found 2 rows; run `magnet-train features {again}` again$"):
+        load_dataset(data, features_directory=given)
+
+
 def test_arrays_made_here_follow_the_order_of_appearance(tmp_path: Path) -> None:
     content = b"userID\titemID\nu\tb\nu\ta\n"
     directory = directory_with(tmp_path, {"image": np.array([[1.0], [2]])}, interactions=content)
@@ -189,5 +202,5 @@ def test_arrays_made_here_follow_the_order_of_appearance(tmp_path: Path) -> None
     dataset = load_dataset(directory)
     assert dataset.items.item_ids == ["b", "a"]
     np.save(directory / "image_feat.npy", np.ones((3, 1)))
-    with pytest.raises(DatasetError, match="each of the 2 items, found 3 rows"):
+    with pytest.raises(DatasetError, match=rf"each of the 2 items, found 3 rows; run .*--data {directory}` again"):
         load_dataset(directory)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from training.config import ConfigError, model_settings
 from training.data.dataset import Dataset
 from training.data.features import FeatureMatrix
 from training.data.interactions import Interactions
@@ -52,6 +53,13 @@ def split(dataset: Dataset) -> Split:
 
 def recall(model: FittedModel, split: Split) -> float:
     return evaluate(model.score_block, split, "test").means()["recall@10"]
+
+
+@pytest.mark.parametrize("settings", [{"neighbours": [20, 0]}, {"shrink": [-1.0]}])
+def test_neighbourhoods_that_are_none_are_refused(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigError, match=rf"settings\.{name}\.\d: .* greater than or equal to"):
+        model_settings(ItemKnnConfig, settings)
 
 
 def test_a_content_prior_without_content_is_refused(dataset: Dataset, split: Split, tmp_path: Path) -> None:

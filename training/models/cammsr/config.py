@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from training.models.embedding.config import EmbeddingConfig
 
@@ -32,3 +32,12 @@ class CammsrConfig(EmbeddingConfig):
     """Share of positions whose modalities are swapped in the copy."""
     temperature: float = Field(default=0.2, gt=0)
     """Temperature of InfoNCE."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> CammsrConfig:
+        if self.embedding_size % self.heads:
+            raise ValueError(
+                f"expected heads that divide embedding_size, found heads = {self.heads} and "
+                f"embedding_size = {self.embedding_size}"
+            )
+        return self
