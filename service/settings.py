@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     """How often a worker looks for what other workers changed."""
 
     answer_ttl_seconds: Annotated[float, Field(gt=0)] = 900.0
-    """How long an answer can be explained by its `recommendation_id`, and how long a page link stays valid."""
+    """How long an answer can be explained by its `recommendation_id`."""
 
     answer_memory_mb: Annotated[float, Field(gt=0)] = 64.0
     """Memory per worker for stored answers; the oldest leave first."""
