@@ -88,6 +88,9 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
         context = scope[SCOPE_KEY] = RequestContext(_request_id(scope), self._deployment.active)
         request_id.set(context.request_id)
         status, over = 0, False
@@ -121,7 +124,7 @@ class Envelope:
             self._unfinished -= context.counts
             if self._metrics is not None:
                 route = getattr(scope.get("route"), "path_format", "unknown")
-                self._metrics.request(route, scope["method"], status, time.perf_counter() - began)
+                self._metrics.request(route, method, status, time.perf_counter() - began)
 
     async def _response(self, scope: Scope, receive: Receive, context: RequestContext) -> Response | None:
         """A refusal, or what a direct route says; None for everything else."""

@@ -84,6 +84,14 @@ async def test_a_crash_is_a_problem_too(
     assert "secret" not in reply.text
 
 
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", USER, f"{USER}?k=0", "/nothing"])
+async def test_head_says_what_get_would(client: ServiceClient, path: str) -> None:
+    asked, read = await client.request("HEAD", path), await client.get(path)
+    assert asked.status_code == read.status_code
+    assert asked.headers["content-type"] == read.headers["content-type"]
+    assert asked.headers["content-length"] == read.headers["content-length"]
+
+
 @pytest.mark.parametrize(("given", "kept"), [("abc-1.2_X", True), ("a b", False), ("x" * 65, False), ("a\tb", False)])
 async def test_request_ids_are_taken_over_where_harmless(client: ServiceClient, given: str, kept: bool) -> None:
     reply = await client.get("/livez", headers={"X-Request-Id": given})
