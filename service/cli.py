@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ from service.errors import ServiceError
 from service.event_export import export_to
 from service.logs import configuration
 from service.settings import Settings
-from service.telemetry import share_among_workers
+from service.telemetry import shared_among_workers
 from service.tracing import check_tracing
 
 DRAIN_SECONDS = 20
@@ -59,23 +60,22 @@ def main(context: click.Context, /, announce: bool, **options: object) -> None:
     if announce:
         announce_when_ready(settings)
     # Workers are new processes that build their settings from the environment.
-    if settings.workers > 1:
-        share_among_workers()
     os.environ.update({f"MAGNET_{name.upper()}": str(value) for name, value in given.items()})
     # uvicorn drains, then sends itself the signal again: what it asked for was done, so the end is a good one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        "service.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        access_log=False,
-        log_config=configuration(settings.log_level),
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        timeout_worker_healthcheck=START_SECONDS,
-    )
+    with shared_among_workers() if settings.workers > 1 else nullcontext():
+        uvicorn.run(
+            "service.app:create_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            access_log=False,
+            log_config=configuration(settings.log_level),
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            timeout_worker_healthcheck=START_SECONDS,
+        )
 
 
 @main.command()

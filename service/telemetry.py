@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -26,9 +27,12 @@ CREATED = "magnet_snapshot_created_timestamp_seconds"
 GONE = 0.0
 
 
-def share_among_workers() -> None:
-    """Let workers that are started from here count into files of one new directory."""
-    os.environ[SHARED_FILES] = tempfile.mkdtemp(prefix="magnet-metrics-")
+@contextmanager
+def shared_among_workers() -> Iterator[None]:
+    """Let workers that are started from here count into files of one directory, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="magnet-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[SHARED_FILES] = folder
+        yield
 
 
 class Metrics:

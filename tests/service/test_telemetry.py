@@ -7,12 +7,13 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from service.logs import JsonFormatter, request_id
-from service.telemetry import SHARED_FILES
+from service.telemetry import SHARED_FILES, shared_among_workers
 from tests.support.events import event, sent
 from tests.support.service_client import ServiceClient, in_process
 
@@ -62,6 +63,15 @@ async def test_events_snapshots_and_degradation_are_counted(store_root: Path, tm
         assert await value(client, 'magnet_degraded{part="state"}') == 1
         assert await value(client, 'magnet_degraded{part="snapshot"}') == 1
         client.service.mirror.failure = None
+
+
+def test_the_folder_that_workers_count_into_is_gone_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARED_FILES, "restored")
+    with suppress(SystemExit), shared_among_workers():
+        folder = Path(os.environ[SHARED_FILES])
+        (folder / "counter_1.db").write_bytes(b"")
+        sys.exit(0)  # as a signal ends the service
+    assert not folder.exists()
 
 
 def test_log_lines_are_json_whatever_they_say() -> None:
