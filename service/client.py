@@ -252,7 +252,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
 def _id(text: str) -> str:
     if text in (".", ".."):
-        raise ValueError(f"the id is {text!r}, which drops out of every address (expected another)")
+        raise ValueError(f"the id is {text!r}, which proxies and browsers drop from addresses (expected another)")
     return quote(text, safe="")
 
 

@@ -88,12 +88,11 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method = scope["method"]
-        if method == "HEAD":  # as GET; the server leaves the body out
-            scope = {**scope, "method": "GET"}
         context = scope[SCOPE_KEY] = RequestContext(_request_id(scope), self._deployment.active)
         request_id.set(context.request_id)
         status, over = 0, False
+        # HEAD as GET: the server, which holds the scope itself, leaves the body out
+        asked = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         began = time.perf_counter()
 
         async def send_named(message: Message) -> None:
@@ -109,22 +108,23 @@ class Envelope:
             await send(message)
 
         try:
-            response = await self._response(scope, receive, context)
+            response = await self._response(asked, receive, context)
             if response is None:
-                await self._app(scope, receive, send_named)
+                await self._app(asked, receive, send_named)
             else:
-                await response(scope, receive, send_named)
+                await response(asked, receive, send_named)
         except Exception:
             log.exception("request %s failed", context.request_id)
             if status and not over:  # cut off: the connection has to end
                 raise
             if not status:
-                await unexpected(context.request_id)(scope, receive, send_named)
+                await unexpected(context.request_id)(asked, receive, send_named)
         finally:
             self._unfinished -= context.counts
+            scope["route"] = asked.get("route")
             if self._metrics is not None:
-                route = getattr(scope.get("route"), "path_format", "unknown")
-                self._metrics.request(route, method, status, time.perf_counter() - began)
+                route = getattr(scope["route"], "path_format", "unknown")
+                self._metrics.request(route, scope["method"], status, time.perf_counter() - began)
 
     async def _response(self, scope: Scope, receive: Receive, context: RequestContext) -> Response | None:
         """A refusal, or what a direct route says; None for everything else."""

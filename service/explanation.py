@@ -81,7 +81,7 @@ def profile(view: View, asker: Asker) -> UserProfile:
         first = view.served.modalities[0]
         shares = {name: float(name == first) for name in view.served.modalities}
         return UserProfile([ProfileEntry(view.served.imprint.popular_term, None, 1.0)], shares, 0)
-    left_out = Filters(np.concatenate([asker.seen, asker.unwanted, view.left_out()]))
+    left_out = Filters(np.unique(np.concatenate([asker.seen, asker.unwanted, view.left_out()])))
     rows = gather(view, asker.state, left_out, view.served.depth, PROFILE_RANKS)
     best = rank(view.score(asker.state, rows), None, PROFILE_RANKS)
     carried = np.abs(best.contributions).sum(axis=0)

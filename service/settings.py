@@ -148,6 +148,8 @@ class Settings(BaseSettings):
     def _url_of_redis(cls, url: SecretStr | None) -> SecretStr | None:
         try:
             if url is not None:
+                if not url.get_secret_value().startswith(("redis://", "rediss://", "unix:///")):
+                    raise ValueError
                 parse_url(url.get_secret_value())
         except ValueError:  # its words may hold a piece of the password
             raise ValueError(

@@ -198,6 +198,8 @@ def _content(model: ComparedModel) -> set[tuple[object, ...]]:
     return {
         (
             one.features,
+            one.text == "none",
+            one.image == "none",
             frozenset(one.without),
             one.mask_features,
             one.shuffle_features,

@@ -139,7 +139,7 @@ def test_ids_that_drop_out_of_addresses_are_not_asked_for(dots: str) -> None:
     ]
     with MagnetClient("http://x", transport=recorder) as client:
         for name, arguments in in_paths:
-            with pytest.raises(ValueError, match="drops out of every address"):
+            with pytest.raises(ValueError, match="drop from addresses"):
                 getattr(client, name)(**arguments)
     assert len(in_paths) == 10
     assert not hasattr(recorder, "request")

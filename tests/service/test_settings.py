@@ -28,7 +28,9 @@ def test_rates_stay_as_written(rate: str | None) -> None:
     assert Settings(rate_limit=rate).rate_limit == rate
 
 
-@pytest.mark.parametrize("url", ["", "localhost:6379", "http://localhost", f"redis://:{PASSWORD}@localhost:6379"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:6379", "http://localhost", "REDIS://h", "unix://", f"redis://:{PASSWORD}@localhost:6379"]
+)
 def test_redis_has_an_address_of_redis(url: str) -> None:
     with pytest.raises(ValidationError, match=r"MAGNET_REDIS_URL is no address .*expected redis://") as caught:
         Settings(redis_url=SecretStr(url))

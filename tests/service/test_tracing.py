@@ -72,10 +72,11 @@ async def test_a_request_its_candidates_and_its_scoring_are_one_trace(
             headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "X-Request-Id": f"asked-for-{user[-3:]}"}
             assert (await client.get(f"/recommend/{user}", headers=headers)).status_code == 200
         await client.get("/nothing", headers={"X-Api-Key": "secret-key"})
+        assert (await client.request("HEAD", "/livez")).status_code == 200
         snapshot = client.service.deployment.active
     assert snapshot is not None
     requests = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
-    assert [span.name for span in requests] == ["GET /recommend/{user_id}"] * 2 + ["GET unknown"]
+    assert [span.name for span in requests] == ["GET /recommend/{user_id}"] * 2 + ["GET unknown", "HEAD /livez"]
     for request, number in zip(requests[:2], ("001", "002"), strict=True):
         assert (request.trace_id.hex(), request.parent_span_id.hex()) == (TRACE, CALLER)
         inside = [span for span in collector.spans if span.parent_span_id == request.span_id]
