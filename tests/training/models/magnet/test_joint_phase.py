@@ -87,7 +87,7 @@ def test_the_ranking_loss_reaches_base_experts_and_router(joint_phase: Callable[
     reached = {
         name: float(value.grad.abs().max()) for name, value in phase.module.named_parameters() if value.grad is not None
     }
-    for name in ("identity", "projection.visual", "projection.textual", "fusion"):
+    for name in ("identity", "projection.to_visual", "projection.to_textual", "fusion"):
         assert reached[f"base.{name}"] > 1e-6, name
     for name in ("experts.delta", "experts.log_gain", "experts.item_map", "router.pair_weights", "router.item.w2"):
         assert reached[f"router.mixture.{name}"] > 1e-6, name
