@@ -121,7 +121,7 @@ class Envelope:
                 await unexpected(context.request_id)(asked, receive, send_named)
         finally:
             self._unfinished -= context.counts
-            scope["route"] = asked.get("route")
+            scope["route"] = asked.get("route")  # traces stand around this and read it there
             if self._metrics is not None:
                 route = getattr(scope["route"], "path_format", "unknown")
                 self._metrics.request(route, scope["method"], status, time.perf_counter() - began)

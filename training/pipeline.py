@@ -132,9 +132,9 @@ def _tell_what_is_dropped(data: Path, found: Interactions, threshold: float) -> 
     kept = found.rating >= threshold
     if 2 * np.count_nonzero(kept) < len(kept):
         logger.warning(
-            "%s: %d of %d ratings are below %g (70 %% of the highest) and do not count, which leaves %d of %d users; "
+            "%s: %d of %d ratings are below %g (%g of the highest) and do not count, which leaves %d of %d users; "
             "--min-rating sets another threshold, 0 keeps all of what is not negative",
-            *(data, np.count_nonzero(~kept), len(kept), threshold),
+            *(data, np.count_nonzero(~kept), len(kept), threshold, POSITIVE_SHARE),
             *(len(np.unique(found.user_row[kept])), len(np.unique(found.user_row))),
         )
 
