@@ -51,6 +51,8 @@ def main(context: click.Context, /, announce: bool, **options: object) -> None:
         context.obj = given
         return
     settings = _settings(given)
+    if announce and settings.port == 0:
+        raise click.UsageError("expected a --port to --announce, found 0: which one it became stands in the log alone")
     try:
         Keys.read(settings)
         check_tracing(settings)

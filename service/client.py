@@ -35,6 +35,9 @@ from service.schemas.snapshots import Snapshots
 D = TypeVar("D", bound=Document)
 TIMEOUT_SECONDS = 10.0
 SHOWN_CHARACTERS = 200
+FOREIGN = "Not what the service answers"
+PICTURE_TYPE = "image/webp"
+DOCUMENT_TYPES = ("text/html", "text/markdown", "application/json")
 
 
 class MagnetError(Exception):
@@ -158,7 +161,7 @@ class MagnetClient:
 
     def media(self, media_hash: str) -> bytes:
         """A picture (WebP)."""
-        return self._checked(self._http.get(f"/media/{_id(media_hash)}")).content
+        return self._content(f"/media/{_id(media_hash)}", PICTURE_TYPE)
 
     def send_events(self, events: Sequence[Event]) -> EventsKept:
         """Keep what users did; durable when this returns. Safe to repeat."""
@@ -203,7 +206,7 @@ class MagnetClient:
 
     def document(self, name: str) -> bytes:
         """What the served snapshot came with: `report` (HTML), `model-card` (Markdown) or `history` (JSON)."""
-        return self._checked(self._http.get(f"/snapshot/{_id(name)}")).content
+        return self._content(f"/snapshot/{_id(name)}", *DOCUMENT_TYPES)
 
     def activate(self, snapshot: str) -> Activated:
         """Serve another snapshot; needs the admin key."""
@@ -224,11 +227,17 @@ class MagnetClient:
     def _send(self, document: type[D], method: str, path: str, body: Mapping[str, Any] | None = None) -> D:
         return self._read(document, self._http.request(method, path, json=body))
 
+    def _content(self, path: str, *media_types: str) -> bytes:
+        response = self._checked(self._http.get(path))
+        if response.headers.get("Content-Type", "").partition(";")[0].strip() not in media_types:
+            raise MagnetError(_foreign(response, FOREIGN), None)
+        return response.content
+
     def _read(self, document: type[D], response: httpx.Response) -> D:
         try:
             return document.model_validate_json(self._checked(response).content)
         except ValidationError as error:
-            raise MagnetError(_foreign(response, "Not what the service answers"), None) from error
+            raise MagnetError(_foreign(response, FOREIGN), None) from error
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.is_success:

@@ -141,6 +141,12 @@ def _tell_what_is_dropped(data: Path, found: Interactions, threshold: float) -> 
 
 def features_of(config: RunConfig, dataset: Dataset, run: Run, store: Path) -> dict[str, FeatureMatrix]:
     """The dataset's arrays; what texts and pictures lack, through the encoders that the service uses too."""
+    for setting, asked, modality in (("text", config.text, "textual"), ("image", config.image, "visual")):
+        if asked != "default" and modality in dataset.features:
+            logger.warning(
+                "%s = %s has no effect: the %s features are read from their array; without=[%s] leaves them out",
+                *(setting, json.dumps(asked), modality, json.dumps(modality)),
+            )
     text = None if config.text == "none" or "textual" in dataset.features else config.text
     image = None if config.image == "none" or "visual" in dataset.features else config.image
     if text is None and image is None:

@@ -81,7 +81,11 @@ async def user(service: ServiceParts, served: Served, user_id: UserId) -> dict[s
     }
 
 
-@router.get("/media/{media_hash}", response_class=FileResponse, responses=documented(UnknownPicture, InvalidRequest))
+@router.get(
+    "/media/{media_hash}",
+    response_class=FileResponse,
+    responses={200: {"content": {CONTENT_TYPE: {}}}} | documented(UnknownPicture, InvalidRequest),
+)
 async def media(
     service: ServiceParts, media_hash: Annotated[str, Path(max_length=128, description="As in `image`.")]
 ) -> FileResponse:

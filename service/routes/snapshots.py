@@ -73,7 +73,8 @@ async def snapshots(service: ServiceParts) -> dict[str, Any]:
 @router.get(
     "/snapshot/{document}",
     response_class=FileResponse,
-    responses=documented(UnknownDocument, InvalidRequest, NotReady),
+    responses={200: {"content": {media_type: {} for _, media_type in _FILES.values()}}}
+    | documented(UnknownDocument, InvalidRequest, NotReady),
 )
 async def document(served: Served, document: Annotated[DocumentName, Path(description="Which one.")]) -> FileResponse:
     """What the served snapshot came with: training report (HTML), model card (Markdown), fitting history (JSON)."""

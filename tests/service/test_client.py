@@ -115,11 +115,22 @@ def test_what_a_proxy_answers_is_an_error_of_the_client(header: str | None, seco
 @pytest.mark.parametrize("body", [LOGIN, '{"experts": 3}', ""])
 def test_a_good_answer_of_somebody_else_is_an_error_of_the_client(body: str) -> None:
     with MagnetClient("http://x", transport=answering(200, text=body)) as client:
-        for call in (client.experts, client.rollback):
+        for call in (client.experts, client.rollback, lambda: client.media("0"), lambda: client.document("history")):
             with pytest.raises(MagnetError) as caught:
                 call()
             problem = caught.value.problem
             assert (problem.type, problem.status, problem.detail) == ("about:blank", 200, body[:200])
+
+
+def test_files_come_in_the_documented_types(document: dict[str, Any]) -> None:
+    for path, read in {
+        "/media/{media_hash}": lambda client: client.media("0"),
+        "/snapshot/{document}": lambda client: client.document("report"),
+    }.items():
+        for media_type in document["paths"][path]["get"]["responses"]["200"]["content"]:
+            headers = {"Content-Type": f"{media_type}; charset=utf-8"}
+            with MagnetClient("http://x", transport=answering(200, content=b"it", headers=headers)) as client:
+                assert read(client) == b"it"
 
 
 def test_a_detour_to_a_login_page_is_an_error_of_the_client() -> None:

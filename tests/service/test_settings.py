@@ -15,6 +15,10 @@ from service.settings import Settings
 PASSWORD = "password/4714"  # the slash ends the address early: what is left of the password looks like a port
 
 
+def not_started(*given: object, **options: object) -> NoReturn:
+    raise AssertionError("the service was started")
+
+
 @pytest.mark.parametrize(
     "rate", ["", "often", "100", "0/minute", "-1/second", "1000/minute;3/hour", "5/second, 3/hour"]
 )
@@ -53,10 +57,7 @@ def test_every_kind_of_address_of_redis_is_taken(url: str) -> None:
     ],
 )
 def test_the_command_says_so_in_one_line(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*given: object, **options: object) -> NoReturn:
-        raise AssertionError("the service was started")
-
-    monkeypatch.setattr(uvicorn, "run", started)
+    monkeypatch.setattr(uvicorn, "run", not_started)
     monkeypatch.setenv(name, value)
     answer = CliRunner().invoke(main)
     assert (answer.exit_code, answer.output.count("\n")) == (1, 1)
@@ -64,3 +65,10 @@ def test_the_command_says_so_in_one_line(name: str, value: str, monkeypatch: pyt
     assert name.removeprefix("MAGNET_").lower() in answer.output.lower()
     assert "expected" in answer.output
     assert "4714" not in answer.output
+
+
+def test_a_port_that_is_still_to_be_found_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uvicorn, "run", not_started)
+    answer = CliRunner().invoke(main, ["--announce", "--port", "0"])
+    assert answer.exit_code == 2
+    assert "expected a --port to --announce, found 0" in answer.output

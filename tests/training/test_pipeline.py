@@ -96,6 +96,16 @@ def test_pictures_are_encoded_beside_an_array_of_ones_own(shop: Path, tmp_path: 
     assert list(left_out.features) == ["acoustic"]
 
 
+@pytest.mark.parametrize(("asked", "told"), [({"text": "none"}, True), ({"image": "none"}, False), ({}, False)])
+def test_an_encoder_that_an_array_makes_useless_is_told(
+    asked: dict[str, Any], told: bool, shop: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.save(shop / "text_feat.npy", np.ones((4, 2), np.float32))
+    assert "textual" in prepared(shop, tmp_path, **{"image": "none"} | asked).features
+    warned = [record.getMessage() for record in caplog.records if "has no effect" in record.getMessage()]
+    assert [line.partition(":")[0] for line in warned] == (['text = "none" has no effect'] if told else [])
+
+
 def test_without_texts_and_pictures_arrays_stay_alone(tmp_path: Path) -> None:
     data = tmp_path / "mmrec"
     data.mkdir()
