@@ -161,7 +161,7 @@ def _check_files(path: Path, manifest: Manifest, verify: Verification) -> None:
         if (found := sha256(path / name)) != manifest.files[name].sha256:
             raise SnapshotCorrupt(name, f"SHA-256 {manifest.files[name].sha256}", found)
     if verify == "hash":
-        present = {str(file.relative_to(path)) for file in path.rglob("*") if not file.is_dir()}
+        present = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_symlink() or not file.is_dir()}
         if extra := present - manifest.files.keys() - {MANIFEST_FILE}:
             raise SnapshotCorrupt(sorted(extra)[0], "no such file in the snapshot", "one")
 

@@ -123,6 +123,8 @@ class Store:
             raise StoreError(f"keep: expected 0 or more, found {keep}")
         with self._locked():
             current = self.current()
+            if current is not None and current not in self._ids():
+                raise SnapshotCorrupt(self.root / CURRENT, "the id of a snapshot in the store", current)
             current_until: dict[str | None, float] = {}
             for entry in read_moves(self.root, current):
                 current_until |= {entry.previous: entry.time, entry.snapshot: entry.time}
@@ -148,7 +150,7 @@ class Store:
             for name in self._ids():
                 snapshot = self.open(name, verify="size")
                 used.update(snapshot.item(row).image for row in range(snapshot.n_items))
-        except StoreError:
+        except (StoreError, ValueError):
             return  # which pictures that one refers to is not known
         prune_pictures(self.root, used, self.root / STAGING, time.time())
 

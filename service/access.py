@@ -41,7 +41,7 @@ class Keys:
         """
         if path.startswith(ADMIN_PREFIX):
             if not _among(caller, self.admin):
-                raise AdminKeyRequired("expected the admin key")
+                raise AdminKeyRequired("this is not the admin key" if caller else "expected the admin key, found none")
         elif self.ordinary and not _is_open(path) and not _among(caller, self.ordinary + self.admin):
             raise KeyRequired("expected a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
 

@@ -5,13 +5,17 @@ Order of precedence: `--set` over a `--config` file over the defaults of the mod
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model_store.files import replace_file
 from training.data.splits import SplitMethod
 from training.errors import TrainingError
 
@@ -79,10 +83,23 @@ def model_settings(config_type: type[BaseModel], given: dict[str, Any]) -> BaseM
         ConfigError: an unknown key or a value out of range.
 
     """
+    if endless := _not_finite(given):
+        raise ConfigError(f"setting settings.{endless}: expected a finite number")
     try:
         return config_type.model_validate(given)
     except ValidationError as error:
         raise ConfigError(problems(error, "settings")) from error
+
+
+def _not_finite(given: Mapping[str, Any]) -> str | None:
+    """The dotted name of the first setting that is infinite or no number: TOML and JSON would lose it."""
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            if below := _not_finite(value):
+                return f"{name}.{below}"
+        elif any(isinstance(one, float) and not math.isfinite(one) for one in np.atleast_1d(np.array(value, object))):
+            return name
+    return None
 
 
 def with_overrides(settings: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -187,9 +204,9 @@ def read_run_config(path: Path) -> RunConfig:
 
 
 def write_run_config(path: Path, config: RunConfig) -> None:
-    """Write `config.toml`; what is None is left out."""
+    """Write `config.toml`, whole or not at all; what is None is left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    replace_file(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
 
 
 def problems(error: ValidationError, *above: str) -> str:

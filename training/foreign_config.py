@@ -63,15 +63,18 @@ def import_config(files: Sequence[Path], *, model: str | None = None, data: Path
 
     """
     given: dict[str, Any] = {}
+    grid: set[str] = set()
     for path in files:
-        given |= read_yaml(path)
+        read = read_yaml(path)
+        grid.update(read.pop("hyper_parameters", None) or [])
+        given |= read
     theirs = str(model or given.pop("model", None) or files[-1].stem)
     given.pop("model", None)
     name = MODELS.get(theirs.lower(), theirs.lower())
     if name not in RECIPES:
         raise ConfigError(f"expected a model out of {', '.join(RECIPES)}, found {theirs!r}; name one with --model")
     found = Imported({"model": name})
-    searched = {key for key in given.pop("hyper_parameters", None) or [] if isinstance(given.get(key), list)}
+    searched = {key for key in grid if isinstance(given.get(key), list)}
     _of_the_run(given, data, found)
     _settings(given, name, searched, found)
     if given:
@@ -116,10 +119,14 @@ def _of_the_run(given: dict[str, Any], data: Path | None, found: Imported) -> No
 
 def _split(args: Mapping[str, Any], found: Imported) -> None:
     """RecBole's `eval_args`: random or by time, by share or the last ones."""
-    rule, ordered, by_user = args.get("split") or {}, args.get("order", "RO") == "TO", args.get("group_by") == "user"
+    rule, ordered, by_user = (
+        args.get("split") or {},
+        args.get("order", "RO") == "TO",
+        args.get("group_by", "user") == "user",
+    )
     if "LS" in rule and ordered and rule["LS"] == "valid_and_test":
         found.config["split"] = "leave-last"
-    elif "RS" in rule and not ordered and args.get("group_by", "user") == "user":
+    elif "RS" in rule and not ordered and by_user:
         found.config["split"] = "random"
     elif "RS" in rule and ordered and not by_user:
         found.config["split"] = "global-time"
@@ -156,7 +163,7 @@ def _settings(given: dict[str, Any], model: str, searched: set[str], found: Impo
             taken = found.space.get(place, {}).get("choices", settings.get(str(target), value))
             if taken != value:
                 found.notes.append(f"{key}: {target} is {taken} already, {value} is not taken")
-            elif key in searched:
+            elif key in searched and (model, target) not in LISTS:  # those the fit searches itself
                 found.space[place] = {"choices": value}
             else:
                 settings[str(target)] = value

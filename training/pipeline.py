@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model_store.files import replace_file
 from model_store.manifest import Training
 from model_store.store import Store
 from training.config import RunConfig, model_settings
@@ -217,16 +218,20 @@ def write_metrics(
 
 def save_metrics(run: Run, metrics: dict[str, Any]) -> None:
     """Write `metrics.json` and `report.html`; `explanation` and `served` join once the served form is measured."""
-    (run.directory / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    replace_file(run.directory / "metrics.json", (json.dumps(metrics, indent=1) + "\n").encode())
     write_report(run.directory)
 
 
 def measured_before(run: Run) -> dict[str, Any]:
-    """`metrics.json` of the same run as it was left before; empty for a new one."""
+    """`metrics.json` of the same run as it was left before; empty for a new one, and for one that was damaged."""
     path = run.directory / "metrics.json"
     if not run.resume or not path.exists():
         return {}
-    measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        measured: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError:  # it is about to be written anew
+        logger.warning("%s is damaged: what was measured at export is lost", path)
+        return {}
     return measured
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -68,7 +70,7 @@ def write(rows: Path, out: Path) -> None:
 
 def _fact(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError as error:
-        raise ResultsError(f"expected --fact NAME=NUMBER, found {text!r}") from error
+    with suppress(ValueError):
+        if math.isfinite(number := float(value)):
+            return name, number
+    raise ResultsError(f"expected --fact NAME=NUMBER, found {text!r}")

@@ -16,8 +16,9 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ import tomli_w
 from optuna.trial import TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model_store.lock import try_lock
 from training.config import ConfigError, RunConfig, problems, read_toml, with_overrides, write_run_config
 from training.errors import TrainingError
 
 RESULT = "valid.json"
+LOCK = "lock"
 LOG = "log.txt"
 
 
@@ -138,7 +141,8 @@ def run_sweep(
         told: hears a line per finished trial.
 
     Raises:
-        ConfigError: the directory holds another sweep, or the space does not fit the configuration.
+        ConfigError: the directory holds another sweep, another process works on it, or the space
+            does not fit the configuration.
 
     """
     _agree(directory, base, space, metric)
@@ -152,12 +156,12 @@ def run_sweep(
     # what was drawn before must not be drawn again by a sampler that starts anew; its seed has 32 bits
     seed = (base.seed + len(study.trials)) % 2**32
     study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=jobs > 1)
-    cut_off = [trial.number for trial in study.trials if trial.state == TrialState.RUNNING]
-    with ThreadPoolExecutor(jobs) as pool:
+    with _alone(directory) as lock, ThreadPoolExecutor(jobs) as pool:
+        cut_off = [trial.number for trial in study.trials if trial.state == TrialState.RUNNING]
         waiting: dict[Future[float], int] = {}
 
         def submit(number: int) -> None:
-            waiting[pool.submit(_run_trial, trial_directory(directory, number), store, metric, jobs)] = number
+            waiting[pool.submit(_run_trial, trial_directory(directory, number), store, metric, jobs, lock)] = number
 
         for number in cut_off:
             submit(number)
@@ -218,7 +222,21 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(problems(error)) from error
 
 
-def _run_trial(directory: Path, store: Path, metric: str, jobs: int) -> float:
+@contextmanager
+def _alone(directory: Path) -> Iterator[int]:
+    """Hold the sweep's lock; its descriptor goes to the trials too, which may outlive a sweep that is killed."""
+    lock = try_lock(directory / LOCK)
+    if lock is None:
+        raise ConfigError(
+            f"{directory}: another process works on this sweep, or a trial of one that was killed still runs"
+        )
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _run_trial(directory: Path, store: Path, metric: str, jobs: int, lock: int) -> float:
     """One trial in a process of its own; its validation metric.
 
     Raises:
@@ -231,10 +249,12 @@ def _run_trial(directory: Path, store: Path, metric: str, jobs: int) -> float:
         command = [sys.executable, "-m", "training.sweep_trial", str(directory), str(store)]
         environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} | os.environ
         with (directory / LOG).open("a", encoding="utf-8") as log:
-            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment).returncode
-        if code:
+            trial = subprocess.run(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=(lock,), check=False
+            )
+        if trial.returncode:
             said = (directory / LOG).read_text(encoding="utf-8").strip().splitlines()
-            raise TrainingError(f"exit code {code}: {said[-1] if said else 'no output'}")
+            raise TrainingError(f"exit code {trial.returncode}: {said[-1] if said else 'no output'}")
     return float(json.loads(result.read_text(encoding="utf-8"))[metric])
 
 

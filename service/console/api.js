@@ -19,7 +19,7 @@ export const key = {
 const id = encodeURIComponent;
 
 export const api = {
-  users: (query, signal) => json("/users", { query, limit: 8 }, { signal }),
+  users: (query, limit, signal) => json("/users", { query, limit }, { signal }),
   items: (query, limit, signal) => json("/items", { query, limit }, { signal }),
   user: (user, signal) => json(`/users/${id(user)}`, {}, { signal }),
   item: (item) => json(`/items/${id(item)}`),
@@ -66,12 +66,23 @@ async function json(path, query = {}, options = {}) {
 async function send(path, options = {}) {
   const lost = /^[^?]*\/(\.\.?)(?:[/?]|$)/.exec(path);
   if (lost) throw new Error(`The id “${lost[1]}” cannot be asked for: browsers drop it from every address.`);
-  const response = await fetch(path, { ...options, headers: options.headers ?? credentials(key.get()) });
+  const response = await answered(path, { ...options, headers: options.headers ?? credentials(key.get()) });
   if (response.ok) return response;
+  if (response.status === 401) throw new Problem(401, key.get() ? "The service does not accept the key it was given." : "The service wants an API key.");
   const problem = await response.json().catch(() => ({}));
   throw new Problem(response.status, [problem.title, problem.detail].filter(Boolean).join(": ") || response.statusText);
 }
 
+/** What was answered; browsers tell of no answer in words of their own, each in others. */
+function answered(path, options) {
+  return fetch(path, options).catch((error) => {
+    throw error instanceof TypeError ? new Error("The service does not answer.") : error;
+  });
+}
+
 function credentials(secret) {
-  return secret ? { Authorization: `Bearer ${secret}` } : {};
+  if (!secret) return {};
+  // Browsers put no other letters into a header: the call would fail, and no other could be made to get out of it.
+  if (/[^ -~]/.test(secret)) throw new Problem(401, "A key has only letters, digits and signs of ASCII.");
+  return { Authorization: `Bearer ${secret}` };
 }

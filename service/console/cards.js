@@ -1,7 +1,7 @@
 // Items as cards: picture or placeholder, title, and what the view adds.
 
 import { picture } from "./api.js";
-import { address, el } from "./dom.js";
+import { address, called, el } from "./dom.js";
 
 /** A list of cards; `more(item)` gives what stands below each title, `badge(item)` what stands on the picture. */
 export function cards(items, { label, small = false, more, badge }) {
@@ -20,7 +20,7 @@ export function heading(item, badge = null) {
 }
 
 export function title(item) {
-  return el("span", { class: "title" }, item.title || item.item);
+  return el("span", { class: "title" }, called(item.item, item.title));
 }
 
 /** The picture, which is decoration beside the title; a placeholder with initials where there is none. */
@@ -45,7 +45,7 @@ async function load(frame, hash) {
 }
 
 function initials({ title, item }) {
-  const words = (title || item).split(/\s+/).filter((word) => /^[\p{L}\p{N}]/u.test(word)).slice(0, 2);
+  const words = called(item, title).split(/\s+/).filter((word) => /^[\p{L}\p{N}]/u.test(word)).slice(0, 2);
   return words.map((word) => [...word][0].toUpperCase()).join("") || "·";
 }
 

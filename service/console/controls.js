@@ -36,7 +36,8 @@ export function controls({ modalities, categories, values, changed }) {
 
 function slider(name, max, neutral, value, tell) {
   const id = `slider-${name}`;
-  const input = el("input", { id, type: "range", min: 0, max, step: 0.05, value: value ?? neutral });
+  const given = Number.parseFloat(value);
+  const input = el("input", { id, type: "range", min: 0, max, step: 0.05, value: Number.isFinite(given) ? given : neutral });
   const output = el("output", { for: id });
   const show = () => {
     output.textContent = max === 1 ? Number(input.value).toFixed(2) : `× ${Number(input.value).toFixed(2)}`;
@@ -53,6 +54,6 @@ function choice(categories, value, tell) {
   if (!categories.length) return null;
   const options = categories.map((name) => el("option", { value: name }, name));
   const input = el("select", { id: "category", change: tell }, el("option", { value: "" }, "all"), options);
-  input.value = categories.includes(value) ? value : "";
+  input.value = value ?? "";
   return { input, node: el("div", {}, el("label", { for: "category" }, "category"), input) };
 }

@@ -22,6 +22,12 @@ function built(node, attributes, children) {
   return node;
 }
 
+/** What a thing is called: its title, else its id, which may be blank too; links and headings must not be. */
+export function called(id, title) {
+  if (title?.trim()) return title;
+  return id.trim() ? id : `“${id}”`;
+}
+
 /** The address of a view of this console, every value percent-encoded. */
 export function address(page, values = {}) {
   const query = new URLSearchParams(values).toString();

@@ -3,7 +3,7 @@
 import { api, known } from "./api.js";
 import { bar, chart, mix, palettes, scaled, terms } from "./bars.js";
 import { image, title } from "./cards.js";
-import { address, el, facts, number, percent, signed, table } from "./dom.js";
+import { address, called, el, facts, number, percent, signed, table } from "./dom.js";
 
 const WHOLE = [[{ amount: 1 }]];
 
@@ -13,7 +13,7 @@ export async function explain(values) {
   const { term, modality } = palettes(manifest);
   const parts = terms(found.experts, term);
   return {
-    title: `Why ${found.title || found.item}?`,
+    title: `Why ${called(found.item, found.title)}?`,
     nodes: [
       el("div", { class: "subject" }, subject(found), summary(found, parts)),
       el("h2", {}, "What each expert contributed"),
@@ -21,7 +21,7 @@ export async function explain(values) {
       experts(found.experts, term, modality),
       el("h2", {}, "What each modality contributed"),
       chart(mix(found.modality_amounts, modality), "Amounts by modality"),
-      ...history(found.because, new Map(past.map((item) => [item.item, item]))),
+      ...history(found.because, past),
       el("h2", {}, "How far such explanations hold"),
       el("div", { class: "panel" }, ...faithfulness(found.faithfulness)),
     ],
@@ -29,34 +29,34 @@ export async function explain(values) {
 }
 
 /** The very values of the answer while it is kept, the pair computed anew afterwards. */
-async function pair({ recommendation_id, item, user }) {
-  if (!recommendation_id) return api.explain({ item, user });
+async function pair({ recommendation_id, ...computed }) {
+  const { item, user } = computed;
+  if (!recommendation_id) return api.explain(computed);
   try {
     return await api.explain({ recommendation_id, item });
   } catch (error) {
     if (error.status !== 410 || !user) throw error;
-    return api.explain({ item, user });
+    return api.explain(computed);
   }
 }
 
 function subject(found) {
   const frame = image(found);
   frame.setAttribute("aria-hidden", "false");
-  return el("a", { class: "heading", href: address("similar", { item: found.item }), "aria-label": `What is like ${found.title || found.item}` }, frame);
+  return el("a", { class: "heading", href: address("similar", { item: found.item }), "aria-label": `What is like ${called(found.item, found.title)}` }, frame);
 }
 
 function summary(found, parts) {
   const origin = found.recommendation_id ? "as it was recommended" : "computed now, without steering";
-  const asker = found.user === null ? "a session" : el("a", { href: address("user", { user: found.user }) }, found.user);
-  const whole = parts.reduce((total, { amount }) => total + Math.abs(amount), 0) || 1;
+  const asker = found.user === null ? "a session" : el("a", { href: address("user", { user: found.user }) }, called(found.user));
   const strongest = [...parts].sort((a, b) => Math.abs(b.amount) - Math.abs(a.amount)).slice(0, 2);
-  const lead = strongest.map(({ name, amount }) => `${percent(Math.abs(amount) / whole)} from ${name}`).join(", ");
+  const lead = strongest.map(({ name, amount }) => `${signed(amount)} from ${name}`).join(", ");
   return el(
     "div",
     {},
     el("p", { class: "score" }, found.score.toFixed(3)),
     el("p", {}, "for ", asker, ` · ${found.strategy} · ${origin}`),
-    parts.length > 1 ? el("p", {}, `${lead}.`) : null,
+    parts.length > 1 ? el("p", {}, `Strongest terms: ${lead}.`) : null,
     found.inferred?.length ? el("p", {}, `Inferred from similar items: ${found.inferred.join(", ")}.`) : null,
   );
 }
@@ -75,18 +75,25 @@ function experts(entries, term, modality) {
 
 function history(because, past) {
   const head = el("h2", {}, "The history behind it");
-  if (!because?.length) return [head, el("p", { class: "notice" }, "No history stands behind this score.")];
+  if (because === null) {
+    const gone = "It can no longer be computed: the snapshot that gave this answer, or the item, is not there any more. The score is as it was.";
+    return [head, el("p", { class: "notice" }, gone)];
+  }
+  if (!because.length) return [head, el("p", { class: "notice" }, "No history stands behind this score.")];
+  const known = new Map(past.map((item) => [item.item, item]));
   const part = (entry) => [{ name: "amount", amount: entry.amount, colour: "colour-1" }];
   const rows = because.map((entry) => [
-    el("a", { class: "line", href: address("similar", { item: entry.item }) }, image(past.get(entry.item) ?? entry), title(entry)),
-    bar(part(entry), entry.title || entry.item),
+    el("a", { class: "line", href: address("similar", { item: entry.item }) }, image(known.get(entry.item) ?? entry), title(entry)),
+    bar(part(entry), called(entry.item, entry.title)),
     signed(entry.amount),
     signed(entry.exact),
     signed(entry.attributed),
   ]);
-  const drawn = table("Items of the history, strongest first", ["item", "", "amount", "exact", "attributed"], rows);
+  const drawn = table("Items of the history, strongest first", ["item", "compared", "amount", "exact", "attributed"], rows);
+  // Whoever was answered may have taken more since, or been forgotten: only the length of today's history is known.
+  const extent = past.length > because.length ? `The ${because.length} strongest of the ${number(past.length)} items that the history has now.` : `The ${because.length} strongest items.`;
   const note = "Exact is where the score is linear in the history; the rest is attributed. Steering is left out.";
-  return [head, el("p", { class: "quiet" }, note), scaled(drawn, because.map(part))];
+  return [head, el("p", { class: "quiet" }, `${extent} ${note}`), scaled(drawn, because.map(part))];
 }
 
 /** What was measured about explanations: a sentence where the truth is known, and all of it on demand. */

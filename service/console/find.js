@@ -2,21 +2,30 @@
 
 import { api, known } from "./api.js";
 import { cards, image } from "./cards.js";
-import { address, debounced, el } from "./dom.js";
+import { address, called, debounced, el } from "./dom.js";
 
 const PICTURES = 4;
 
 export async function find() {
-  const users = await search("Users", "Beginning of a user id", async (query, signal) => {
-    const found = (await api.users(query, signal)).users;
-    return [found.length, el("ul", { class: "people", "aria-label": "Users found" }, found.map((user) => person(user, signal)))];
-  });
-  const items = await search("Items", "Part of a title or id", async (query, signal) => {
-    const found = (await api.items(query, 12, signal)).items;
-    return [found.length, cards(found, { label: "Items found", small: true })];
-  });
+  const users = await search("Users", "Beginning of a user id", 8, people, async (query, limit, signal) =>
+    (await api.users(query, limit, signal)).users,
+  );
+  const items = await search("Items", "Part of a title or id", 12, catalogue, async (query, limit, signal) =>
+    (await api.items(query, limit, signal)).items,
+  );
   const lead = "Pick somebody to see what they are shown, and how much of every score each expert brought to it.";
   return { title: "Whose recommendations?", nodes: [el("p", { class: "lead" }, lead), users, items] };
+}
+
+function catalogue(found) {
+  return [cards(found, { label: "Items found", small: true })];
+}
+
+/** Users as tiles; newcomers are in no list before the next snapshot, so any id can be opened. */
+function people(found, query, signal) {
+  const list = el("ul", { class: "people", "aria-label": "Users found" }, found.map((user) => person(user, signal)));
+  if (!query.trim() || found.includes(query)) return [list];
+  return [list, el("p", {}, el("a", { href: address("user", { user: query }) }, `Open “${query}”`), ", who may be new.")];
 }
 
 /** A user as a tile with the latest pictures of the history. */
@@ -25,11 +34,11 @@ function person(user, signal) {
   known(api.user(user, signal), { history: [] })
     .then(({ history }) => pictures.append(...history.slice(0, PICTURES).map(image)))
     .catch(() => {}); // The tile does without pictures.
-  return el("li", {}, el("a", { href: address("user", { user }) }, pictures, el("span", {}, user)));
+  return el("li", {}, el("a", { href: address("user", { user }) }, pictures, el("span", {}, called(user))));
 }
 
-/** A search that follows the typing; `look(query, signal)` gives how many were found, and a list of them. */
-async function search(name, label, look) {
+/** A search that follows the typing and draws the first `most`; `look(query, limit, signal)` gives what was found. */
+async function search(name, label, most, draw, look) {
   const id = `search-${name.toLowerCase()}`;
   const found = el("div", {});
   const status = el("p", { class: "quiet", role: "status" });
@@ -38,10 +47,10 @@ async function search(name, label, look) {
     asking.abort();
     asking = new AbortController();
     const { signal } = asking;
-    const [count, list] = await look(query, signal);
+    const all = await look(query, most + 1, signal); // One more tells whether there are more.
     if (signal.aborted) return;
-    found.replaceChildren(list);
-    status.textContent = count ? "" : `Nothing found for “${query}”.`;
+    found.replaceChildren(...draw(all.slice(0, most), query, signal));
+    status.textContent = all.length > most ? `The first ${most} are shown.` : all.length ? "" : `Nothing found for “${query}”.`;
   };
   const typed = debounced((query) =>
     update(query).catch((error) => {

@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { cards, image } from "./cards.js";
-import { address, el, number } from "./dom.js";
+import { address, called, el, number } from "./dom.js";
 
 export async function similar(values) {
   const item = values.get("item") ?? "";
@@ -17,7 +17,7 @@ export async function similar(values) {
     ? cards(found.items, { label: `Similar items, ${by}`, more })
     : el("p", { class: "notice" }, `Nothing to compare: this item has no ${by} evidence.`);
   return {
-    title: known.title || known.item,
+    title: called(known.item, known.title),
     nodes: [
       el("div", { class: "subject" }, image(known), details(known)),
       el("h2", {}, "Similar items"),
@@ -29,7 +29,7 @@ export async function similar(values) {
 
 function details(known) {
   const has = Object.entries(known.modalities).filter(([, present]) => present).map(([name]) => name);
-  const field = el("input", { id: "asker", type: "search", autocomplete: "off", required: true, placeholder: "A user id" });
+  const field = el("input", { id: "asker", type: "search", autocomplete: "off", required: true, pattern: ".*\\S.*", placeholder: "A user id" });
   const ask = (event) => {
     event.preventDefault();
     location.hash = address("explain", { user: field.value.trim(), item: known.item });

@@ -8,11 +8,12 @@ import { versions } from "./versions.js";
 
 const DETAILED = ["metrics", "modalities", "terms", "candidates", "explanation", "routing", "training", "routed_variance_share", "created_at"];
 
-export async function snapshot() {
+export async function snapshot(values, { said, again }) {
   const [{ manifest, documents, ...served }, { snapshots }] = await Promise.all([api.snapshot(), api.snapshots()]);
   const history = documents.includes("history") ? await (await api.document("history")).json() : {};
   const repeated = new Set([...Object.keys(served), ...DETAILED]);
   const constants = Object.fromEntries(Object.entries(manifest).filter(([name]) => !repeated.has(name)));
+  const choice = versions(snapshots, served.snapshot, { said, again });
   return {
     title: `${served.model} on ${served.dataset}`,
     nodes: [
@@ -23,11 +24,12 @@ export async function snapshot() {
       el("h2", {}, "Metrics"),
       metrics(manifest.metrics),
       el("h2", {}, "Snapshots in the store"),
-      versions(snapshots, served.snapshot),
+      choice.node,
       el("h2", {}, "Versions and constants"),
       el("div", { class: "panel" }, facts({ index: served.index, ...constants })),
       el("details", { class: "panel" }, el("summary", {}, "Training configuration"), facts(manifest.training)),
     ],
+    focus: choice.focus,
   };
 }
 
@@ -46,8 +48,13 @@ function keyNumbers({ n_users, n_items }, { metrics: { test }, candidates, route
 /** Where to read more, as far as the snapshot came with it. */
 function reading(documents) {
   const report = el("a", { class: "button", href: "/console/report.html" }, "Training report");
-  const card = el("button", { type: "button", class: "plain", click: saveCard }, "Save the model card");
-  const shown = [documents.includes("report") ? report : null, documents.includes("model-card") ? card : null];
+  const trouble = el("span", { role: "status", class: "quiet" });
+  const save = async () => {
+    trouble.textContent = "";
+    await saveCard().catch((error) => { trouble.textContent = error.message; });
+  };
+  const card = el("button", { type: "button", class: "plain", click: save }, "Save the model card");
+  const shown = [documents.includes("report") ? report : null, ...(documents.includes("model-card") ? [card, trouble] : [])];
   return el("p", { class: "actions" }, shown);
 }
 

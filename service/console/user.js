@@ -4,10 +4,11 @@ import { api, known } from "./api.js";
 import { bar, legend, mix, palettes, scaled } from "./bars.js";
 import { cards } from "./cards.js";
 import { controls } from "./controls.js";
-import { address, debounced, el, percent } from "./dom.js";
+import { address, called, debounced, el, percent } from "./dom.js";
 import { ranking } from "./ranking.js";
 
 export async function user(values) {
+  let here = location.hash;
   const userId = values.get("user") ?? "";
   const [{ manifest }, { history }, some, profile] = await Promise.all([
     api.snapshot(),
@@ -16,17 +17,20 @@ export async function user(values) {
     known(api.profile(userId), null),
   ]);
   const colours = palettes(manifest);
-  const categories = [...new Set([...history, ...some.items].flatMap((item) => item.categories))].sort();
+  const linked = values.get("category") || [];
+  const categories = [...new Set([...history, ...some.items].flatMap((item) => item.categories).concat(linked))].sort();
   const ranked = ranking(userId, colours.term);
   const live = debounced((wish) => {
+    if (location.hash !== here) return; // The user has been left since the move, and the address belongs to another view.
     window.history.replaceState(null, "", address("user", [["user", userId], ...wish]));
+    here = location.hash;
     ranked.follow(wish);
   });
   const modalities = manifest.modalities.map(({ name }) => name);
   const steering = controls({ modalities, categories, values, changed: live });
   await ranked.rank(steering.wish());
   const beside = el("div", { class: "beside" }, steering.node, ...carried(profile, colours.modality));
-  return { title: userId, nodes: [...past(history), el("div", { class: "split" }, beside, ranked.node)] };
+  return { title: called(userId), nodes: [...past(history), el("div", { class: "split" }, beside, ranked.node)] };
 }
 
 function past(items) {

@@ -3,9 +3,10 @@
 import { api } from "./api.js";
 import { el, moment, table } from "./dom.js";
 
-export function versions(snapshots, served) {
+/** `said` is what came of the last choice, `again(said)` shows the page as it is after another one. */
+export function versions(snapshots, served, { said, again }) {
   const field = el("input", { id: "admin-key", type: "password", autocomplete: "off", required: true });
-  const status = el("p", { role: "status" });
+  const status = el("p", { role: "status", tabindex: "-1" }, said);
 
   /** Do what needs the admin key, which is sent once and kept nowhere. */
   async function administer(call) {
@@ -15,7 +16,7 @@ export function versions(snapshots, served) {
     status.textContent = "Loading and warming up …";
     try {
       const done = await call(secret);
-      status.textContent = `Now serving ${done.snapshot}; before it was ${done.previous ?? "nothing"}. Reload to see it.`;
+      await again(`Now serving ${done.snapshot}; before it was ${done.previous ?? "nothing"}.`);
     } catch (error) {
       status.textContent = error.message;
     }
@@ -38,12 +39,13 @@ export function versions(snapshots, served) {
     event.preventDefault();
     administer(api.rollback);
   };
-  return el(
+  const node = el(
     "div",
     {},
-    table("Snapshots in the store, newest first", ["snapshot", "model", "data", "exported", "Recall@20", ""], rows),
+    table("Snapshots in the store, newest first", ["snapshot", "model", "data", "exported", "Recall@20", "serving"], rows),
     el("form", { class: "inline", submit }, el("label", { for: "admin-key" }, "Admin key"), field, el("button", {}, "Roll back")),
     el("p", { class: "quiet" }, "The key is sent once and kept nowhere. Rolling back serves the snapshot that was current before."),
     status,
   );
+  return { node, focus: said ? status : null };
 }

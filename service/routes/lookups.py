@@ -84,7 +84,7 @@ async def user(service: ServiceParts, served: Served, user_id: UserId) -> dict[s
 @router.get(
     "/media/{media_hash}",
     response_class=FileResponse,
-    responses={200: {"content": {CONTENT_TYPE: {}}}} | documented(UnknownPicture, InvalidRequest),
+    responses=documented(UnknownPicture, InvalidRequest) | {200: {"content": {CONTENT_TYPE: {}}}},
 )
 async def media(
     service: ServiceParts, media_hash: Annotated[str, Path(max_length=128, description="As in `image`.")]

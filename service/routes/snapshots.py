@@ -73,14 +73,14 @@ async def snapshots(service: ServiceParts) -> dict[str, Any]:
 @router.get(
     "/snapshot/{document}",
     response_class=FileResponse,
-    responses={200: {"content": {media_type: {} for _, media_type in _FILES.values()}}}
-    | documented(UnknownDocument, InvalidRequest, NotReady),
+    responses=documented(UnknownDocument, InvalidRequest, NotReady)
+    | {200: {"content": {media_type: {} for _, media_type in _FILES.values()}}},
 )
 async def document(served: Served, document: Annotated[DocumentName, Path(description="Which one.")]) -> FileResponse:
     """What the served snapshot came with: training report (HTML), model card (Markdown), fitting history (JSON)."""
     name, media_type = _FILES[document]
     path = served.snapshot.file(name)
-    if path is None:
+    if path is None or not path.is_file():  # a snapshot that was removed from the store is served to its last answer
         raise UnknownDocument(f"the snapshot {served.id} holds no {name}")
     return FileResponse(path, media_type=media_type, headers=_HEADERS)
 

@@ -316,3 +316,19 @@ def test_a_lock_that_cannot_be_taken_is_an_error_of_this_package(store: Store, f
     for ask in (lambda: store.promote(four[0]), store.rollback, lambda: store.prune(keep=1)):
         with pytest.raises(StoreUnusable, match="locking"):
             ask()
+
+
+def test_pruning_refuses_where_the_pointer_names_nothing_there_is(store: Store, four: list[str]) -> None:
+    store.promote(four[0])
+    (store.root / "CURRENT").write_text("0" * 32 + "\n")
+    with pytest.raises(SnapshotCorrupt, match="CURRENT: expected the id of a snapshot in the store, found 0000"):
+        store.prune(keep=0)
+    assert {entry.snapshot for entry in store.snapshots()} == set(four)
+
+
+def test_a_link_in_a_snapshot_is_a_further_file(store: Store, four: list[str], tmp_path: Path) -> None:
+    folder = store.root / "snapshots" / four[0]
+    folder.chmod(0o755)
+    (folder / "extra").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(SnapshotCorrupt, match="extra: expected no such file"):
+        store.open(four[0], verify="hash")

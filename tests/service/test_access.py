@@ -61,6 +61,8 @@ async def test_wrong_keys_open_nothing_and_are_not_repeated(locked: ServiceClien
 async def test_admin_calls_refuse_ordinary_keys(locked: ServiceClient) -> None:
     refused = await locked.post("/admin/rollback", headers={"X-API-Key": "first-key"})
     assert (refused.status_code, refused.json()["type"]) == (403, "urn:problem-type:magnet:admin-key-required")
+    assert refused.json()["detail"] == "this is not the admin key"
+    assert (await locked.post("/admin/rollback")).json()["detail"] == "expected the admin key, found none"
     assert (await locked.post("/admin/rollback", headers={"X-API-Key": "admin-key"})).status_code != 403
 
 

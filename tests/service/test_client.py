@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,11 @@ def test_a_good_answer_of_somebody_else_is_an_error_of_the_client(body: str) -> 
 
 
 def test_files_come_in_the_documented_types(document: dict[str, Any]) -> None:
-    for path, read in {
+    reads: dict[str, Callable[[MagnetClient], bytes]] = {
         "/media/{media_hash}": lambda client: client.media("0"),
         "/snapshot/{document}": lambda client: client.document("report"),
-    }.items():
+    }
+    for path, read in reads.items():
         for media_type in document["paths"][path]["get"]["responses"]["200"]["content"]:
             headers = {"Content-Type": f"{media_type}; charset=utf-8"}
             with MagnetClient("http://x", transport=answering(200, content=b"it", headers=headers)) as client:

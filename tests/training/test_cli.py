@@ -142,8 +142,16 @@ def test_the_run_directory_is_complete(ran: Ran, data: Path) -> None:
     assert list((ran.directory / "tensorboard").iterdir())
 
 
+def test_evaluate_writes_damaged_figures_again(ran: Ran, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ran.directory, copy)
+    (copy / "metrics.json").write_text('{"valid": {')
+    result = magnet_train("evaluate", copy, "--store", ran.store)
+    assert result.exit_code == 0, result.output
+    assert json.loads((copy / "metrics.json").read_text())["test"] == ran.metrics["test"]
+
+
 def test_evaluate_says_the_same_again_and_publishes_nothing(ran: Ran) -> None:
-    before = ran.metrics
     before, stored = ran.metrics, Store(ran.store).snapshots()
     result = magnet_train("evaluate", ran.directory, "--store", ran.store)
     assert result.exit_code == 0, result.output

@@ -1,6 +1,9 @@
 """A run's configuration: precedence, overrides, files and errors that name the setting."""
 
+import errno
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -145,3 +148,27 @@ def test_paths_are_whole_wherever_they_were_given(tmp_path: Path, monkeypatch: p
         (tmp_path / "e.jsonl",),
     )
     check_unchanged(config.model_copy(update={"data": Path("mine")}), None, (), {"features": Path("made")})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"base": {"learning_rate": float("inf")}}, {"base": {"patience": [float("nan")]}}]
+)
+def test_what_no_file_could_hold_is_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"setting settings\.base\.\w+: expected a finite number"):
+        model_settings(MagnetConfig, settings)
+
+
+def test_a_configuration_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.toml"
+    write_run_config(path, RunConfig(data=Path("a")))
+
+    def full(*given: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_run_config(path, RunConfig(data=Path("b")))
+    assert read_run_config(path).data == Path("a")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]

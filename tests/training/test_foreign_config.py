@@ -104,6 +104,15 @@ def test_mmrecs_files_give_run_and_grid(mmrec: list[Path]) -> None:
     ]
 
 
+def test_every_file_adds_to_the_grid_but_what_a_fit_searches_itself(tmp_path: Path) -> None:
+    (tmp_path / "overall.yaml").write_text('learning_rate: [0.001, 0.0001]\nhyper_parameters: ["learning_rate"]')
+    (tmp_path / "FREEDOM.yaml").write_text(FREEDOM)
+    found = import_config([tmp_path / "overall.yaml", tmp_path / "FREEDOM.yaml"])
+    assert set(found.space) == {"settings.learning_rate", "settings.pruned", "settings.reg"}
+    searched = imported(tmp_path, 'knn_k: [10, 50]\nhyper_parameters: ["knn_k"]', model="ItemKNN")
+    assert (searched.space, searched.config["settings"]) == ({}, {"neighbours": [10, 50]})
+
+
 def test_recboles_file_gives_a_run(tmp_path: Path) -> None:
     found = imported(tmp_path, RECBOLE)
     assert found.config == {
@@ -130,6 +139,7 @@ def test_recboles_file_gives_a_run(tmp_path: Path) -> None:
         ("{split: {RS: [0.8, 0.1, 0.1]}, order: RO, group_by: user, mode: uni100}", "random", "never sampled"),
         ("{split: {LS: test_only}, order: TO}", None, "no such split"),
         ("{split: {RS: [0.8, 0.1, 0.1]}, order: TO, group_by: user}", None, "no such split"),
+        ("{split: {RS: [0.8, 0.1, 0.1]}, order: TO}", None, "no such split"),
     ],
 )
 def test_recboles_splits(tmp_path: Path, args: str, split: str | None, note: str | None) -> None:

@@ -1,7 +1,9 @@
 """A sweep decides on validation, survives failed trials and its own end, in real processes on a tiny data set."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import optuna
 import pytest
 from click.testing import CliRunner
 
+from model_store.lock import try_lock
 from tests.support.tiny_dataset import tiny_dataset, write_dataset
 from training.cli import main
 from training.config import ConfigError, RunConfig, read_run_config, write_run_config
@@ -83,6 +86,31 @@ def test_a_finished_sweep_runs_nothing_again_but_reports(swept: Path, base: RunC
 def test_another_sweep_is_refused_in_the_same_directory(swept: Path, base: RunConfig) -> None:
     with pytest.raises(ConfigError, match="sweep"):
         run_sweep(swept, base, {"settings.reg": Dimension(low=1.0, high=2.0)}, swept / "store", trials=1)
+
+
+def test_a_second_process_on_one_sweep_is_refused(swept: Path, base: RunConfig) -> None:
+    held = try_lock(swept / "lock")
+    assert held is not None
+    try:
+        with pytest.raises(ConfigError, match="another process works on this sweep"):
+            run_sweep(swept, base, SPACE, swept / "store", trials=TRIALS)
+    finally:
+        os.close(held)
+
+
+def test_a_trial_that_outlives_its_sweep_keeps_the_lock(
+    base: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[tuple[int, ...]] = []
+    real = subprocess.run
+
+    def run(*given: Any, pass_fds: tuple[int, ...], **options: Any) -> Any:
+        passed.append(tuple(os.fstat(one).st_ino for one in pass_fds))
+        return real(*given, pass_fds=pass_fds, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    run_sweep(tmp_path, base, {"settings.reg": Dimension(low=1.0, high=2.0)}, tmp_path / "store", trials=1)
+    assert passed == [((tmp_path / "lock").stat().st_ino,)]
 
 
 def test_a_setting_in_the_config_is_what_was_drawn(base: RunConfig) -> None:

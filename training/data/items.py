@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,14 +124,25 @@ def _preference(path: Path) -> tuple[int, str]:
     return PICTURE_SUFFIXES.index(path.suffix.lower()), path.name
 
 
+def _is_inside(directory: Path, path: Path) -> bool:
+    """Whether it is a file of the dataset: an item table from elsewhere must not publish what else is on the disk.
+
+    Links within the dataset are its owner's, and followed.
+    """
+    try:
+        return path.is_file() and Path(os.path.normpath(path)).is_relative_to(os.path.normpath(directory))
+    except OSError:  # a name that no file can have
+        return False
+
+
 def _named_pictures(table: Table) -> list[Path | None]:
     directory = table.path.parent
     named = [None if name is None else directory / name for name in table.texts("image")]
-    pictures = [path if path is not None and path.is_file() else None for path in named]
+    pictures = [path if path is not None and _is_inside(directory, path) else None for path in named]
     absent = [record for record, path in enumerate(named) if path is not None and pictures[record] is None]
     if absent:
         logger.warning(
-            "%s: %d pictures named in the item table are not there and count as missing, the first is %s at %s",
+            "%s: %d pictures of the item table are not in the dataset and count as missing, the first is %s at %s",
             *(table.path, len(absent), named[absent[0]], table.place_of(absent[0])),
         )
     return pictures

@@ -119,3 +119,16 @@ def test_recboles_item_file_says_titles_and_categories(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item_id\n7\n")
     with pytest.raises(DatasetError, match=r"items\.csv and ml\.item"):
         find_items(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "/outside.png", "x" * 300 + ".png"])
+def test_pictures_elsewhere_count_as_missing(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = tmp_path / "data"
+    (data / "pictures").mkdir(parents=True)
+    (data / "pictures" / "in.png").touch()
+    (tmp_path / "outside.png").touch()
+    name = str(tmp_path) + name if name.startswith("/") else name
+    with caplog.at_level(logging.WARNING):
+        items = read_csv(data, f"item_id,image\na,{name}\nb,pictures/../pictures/in.png\n".encode())
+    assert [image is None for image in items.images] == [True, False]
+    assert "1 pictures of the item table are not in the dataset" in caplog.text

@@ -302,7 +302,11 @@ def test_a_run_of_before_is_told_what_to_do(work: Path, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(ResultsError, match="magnet-train evaluate"):
         collect(tmp_path, tables=["main"])
-    answer = CliRunner().invoke(main, ["results", "add", str(tmp_path), "--table", "main", "--fact", "x=y"])
+
+
+@pytest.mark.parametrize("fact", ["x=y", "x=nan", "x=inf", "x"])
+def test_a_fact_is_a_number(fact: str, tmp_path: Path) -> None:
+    answer = CliRunner().invoke(main, ["results", "add", str(tmp_path), "--table", "main", "--fact", fact])
     assert answer.exit_code == 2
     assert "NAME=NUMBER" in answer.stderr
 

@@ -12,6 +12,7 @@ from tests.support.planted import item_item_draft, planted_truth
 from training.data.demo.choices import affinities
 from training.data.demo.truth import Truth
 from training.errors import TrainingError
+from training.evaluation.explanation.measure import explanation_quality
 from training.evaluation.explanation.recovery import recovery, unusual_share
 
 NAMES = {"visual": 0, "textual": 1, "behaviour": 2}
@@ -80,3 +81,4 @@ def test_one_planted_driver_alone_cannot_be_told_from_others(truth: Truth) -> No
     draft = item_item_draft(truth.choices.offsets, truth.choices.item_row, {"behaviour": tables[2].T @ tables[2]})
     with pytest.raises(TrainingError, match="at least two"):
         recovery(scorer_for(draft), draft, truth.user_ids, truth, seed=0)
+    assert explanation_quality(draft, None, seed=0, truth=truth, user_ids=truth.user_ids) == {}  # and a run goes on
