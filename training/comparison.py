@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import RunConfig, protocol_of, read_run_config
+from training.data.splits import DRAWN_BY_SEED
 from training.errors import TrainingError
 from training.evaluation.per_user import OVERALL, Groups, load_per_user
 from training.evaluation.protocol import UserMetrics
@@ -140,7 +141,7 @@ def read_runs(directories: Sequence[Path]) -> list[ComparedModel]:
         place = folder if labels.count((name, folder)) == 1 else group[0].directory
         label = name if names.count(name) == 1 else f"{name} ({place})"
         models.append(ComparedModel(label, tuple(sorted(group, key=lambda run: run.config.seed))))
-    if first.split != "given":  # the test part changes with the seed
+    if first.split in DRAWN_BY_SEED:
         wanted = [run.config.seed for run in models[0].runs]
         for model in models:
             if [run.config.seed for run in model.runs] != wanted:
@@ -170,7 +171,7 @@ def _check_same_test(runs: Sequence[FinishedRun]) -> None:
     for run in runs:
         if run.test is None:
             continue
-        first = seen.setdefault(None if run.split == "given" else run.config.seed, run)
+        first = seen.setdefault(run.config.seed if run.split in DRAWN_BY_SEED else None, run)
         if run.test != first.test:
             raise TrainingError(
                 f"expected the same test part in {first.directory} and {run.directory}, their interactions or items "

@@ -18,6 +18,8 @@ from training.evaluation.significance import holm, paired_bootstrap
 
 N = 80
 
+ONE_AND_TWO = (("ease", 0), ("bpr", 0), ("bpr", 1))
+
 
 def write_run(
     directory: Path,
@@ -152,6 +154,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, recall: np.ndarray) 
     drawn = [write_run(tmp_path / f"e{s}", m, recall, seed=s, split="random") for m, s in (("ease", 0), ("bpr", 1))]
     with pytest.raises(TrainingError, match="drawn by seed"):
         read_runs(drawn)
+    for split in ("leave-last", "global-time"):  # the same test whatever the seed
+        last = [write_run(tmp_path / f"{split}{m}{s}", m, recall, seed=s, split=split) for m, s in ONE_AND_TWO]
+        assert [len(model.runs) for model in read_runs(last)] == [1, 2]
     fewer = read_runs([ours, write_run(tmp_path / "f", "ease", recall[1:])])
     with pytest.raises(TrainingError, match="different users in the group 'overall'"):
         differences(fewer, part="test", metrics=["recall@20"], groups=[OVERALL])

@@ -19,6 +19,8 @@ from training.errors import SplitError
 
 SplitMethod = Literal["given", "random", "leave-last", "global-time", "cold-items", "auto"]
 SPLIT_METHODS: tuple[SplitMethod, ...] = get_args(SplitMethod)
+DRAWN_BY_SEED: frozenset[str] = frozenset({"random", "cold-items"})
+"""Splits of which each seed has its own test; the others are the same whatever the seed."""
 PARTS = ("train", "valid", "test")
 TRAIN, VALID, TEST = np.int8(0), np.int8(1), np.int8(2)
 FEWEST_TO_SPLIT = 3

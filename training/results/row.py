@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from training.config import ConfigError, model_settings, protocol_of
+from training.data.splits import DRAWN_BY_SEED
 from training.errors import TrainingError
 from training.evaluation.per_user import OVERALL, Groups
 from training.evaluation.protocol import AMONG_COLD, UserMetrics
@@ -183,7 +184,7 @@ def read_rows(rows: Path) -> list[tuple[Path, Row]]:
         if configs.setdefault((row.folder, row.label), config) != config:
             raise ResultsError(f"{path}: expected the settings of the other seeds of {row.label!r}, found others")
         if row.test_digest is not None:
-            drawn = None if row.split == "given" else row.seed
+            drawn = row.seed if row.split in DRAWN_BY_SEED else None
             first, digest = tests.setdefault((row.folder, drawn), (path, row.test_digest))
             if row.test_digest != digest:
                 raise ResultsError(
