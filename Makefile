@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Python compiles a module when it is first imported; pip would compile all 18,000, for half of the installation's time.
+# Python compiles a module when it is first imported; pip would compile all 18,000, for half of an installation's
+# processor time.
 # Where Python may not write what it compiled, pip has to.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 

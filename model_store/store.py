@@ -150,7 +150,7 @@ class Store:
             for name in self._ids():
                 snapshot = self.open(name, verify="size")
                 used.update(snapshot.item(row).image for row in range(snapshot.n_items))
-        except (StoreError, ValueError):
+        except (StoreError, ValueError):  # a damaged id or record is no text, which `size` does not look at
             return  # which pictures that one refers to is not known
         prune_pictures(self.root, used, self.root / STAGING, time.time())
 

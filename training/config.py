@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -83,23 +82,23 @@ def model_settings(config_type: type[BaseModel], given: dict[str, Any]) -> BaseM
         ConfigError: an unknown key or a value out of range.
 
     """
-    if endless := _not_finite(given):
-        raise ConfigError(f"setting settings.{endless}: expected a finite number")
+    if endless := _not_finite(given, "settings"):
+        raise ConfigError(f"setting {endless}: expected a finite number")
     try:
         return config_type.model_validate(given)
     except ValidationError as error:
         raise ConfigError(problems(error, "settings")) from error
 
 
-def _not_finite(given: Mapping[str, Any]) -> str | None:
+def _not_finite(value: Any, name: str) -> str | None:
     """The dotted name of the first setting that is infinite or no number: TOML and JSON would lose it."""
-    for name, value in given.items():
-        if isinstance(value, Mapping):
-            if below := _not_finite(value):
-                return f"{name}.{below}"
-        elif any(isinstance(one, float) and not math.isfinite(one) for one in np.atleast_1d(np.array(value, object))):
-            return name
-    return None
+    if isinstance(value, Mapping):
+        found = (_not_finite(below, f"{name}.{key}") for key, below in value.items())
+    elif isinstance(value, list | tuple):
+        found = (_not_finite(below, name) for below in value)
+    else:
+        return name if isinstance(value, float) and not math.isfinite(value) else None
+    return next(filter(None, found), None)
 
 
 def with_overrides(settings: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:

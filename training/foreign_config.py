@@ -119,11 +119,8 @@ def _of_the_run(given: dict[str, Any], data: Path | None, found: Imported) -> No
 
 def _split(args: Mapping[str, Any], found: Imported) -> None:
     """RecBole's `eval_args`: random or by time, by share or the last ones."""
-    rule, ordered, by_user = (
-        args.get("split") or {},
-        args.get("order", "RO") == "TO",
-        args.get("group_by", "user") == "user",
-    )
+    rule, ordered = args.get("split") or {}, args.get("order", "RO") == "TO"
+    by_user = args.get("group_by", "user") == "user"  # as in RecBole, which fills it in
     if "LS" in rule and ordered and rule["LS"] == "valid_and_test":
         found.config["split"] = "leave-last"
     elif "RS" in rule and not ordered and by_user:

@@ -28,6 +28,7 @@ import tomli_w
 from optuna.trial import TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model_store.files import replace_file
 from model_store.lock import try_lock
 from training.config import ConfigError, RunConfig, problems, read_toml, with_overrides, write_run_config
 from training.errors import TrainingError
@@ -201,7 +202,7 @@ def _agree(directory: Path, base: RunConfig, space: Space, metric: str) -> None:
     if path.exists() and tomllib.loads(path.read_text(encoding="utf-8")) != tomllib.loads(content):
         raise ConfigError(f"expected the sweep of {path} again, found another configuration or space")
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
+    replace_file(path, content.encode())
 
 
 def _write_trial(directory: Path, base: RunConfig, values: Mapping[str, Any]) -> None:

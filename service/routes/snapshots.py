@@ -80,7 +80,7 @@ async def document(served: Served, document: Annotated[DocumentName, Path(descri
     """What the served snapshot came with: training report (HTML), model card (Markdown), fitting history (JSON)."""
     name, media_type = _FILES[document]
     path = served.snapshot.file(name)
-    if path is None or not path.is_file():  # a snapshot that was removed from the store is served to its last answer
+    if path is None or not path.is_file():  # pruned, though still served
         raise UnknownDocument(f"the snapshot {served.id} holds no {name}")
     return FileResponse(path, media_type=media_type, headers=_HEADERS)
 

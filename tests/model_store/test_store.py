@@ -332,3 +332,15 @@ def test_a_link_in_a_snapshot_is_a_further_file(store: Store, four: list[str], t
     (folder / "extra").symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(SnapshotCorrupt, match="extra: expected no such file"):
         store.open(four[0], verify="hash")
+
+
+def test_pruning_beside_a_snapshot_with_damaged_ids_leaves_the_pictures(store: Store, four: list[str]) -> None:
+    ids = store.root / "snapshots" / four[0] / "arrays" / "item_ids_bytes.npy"
+    ids.chmod(0o644)
+    ids.write_bytes(ids.read_bytes()[:-1] + b"\xff")  # no UTF-8 ends so
+    (store.root / "media" / "ab").mkdir(parents=True)
+    picture = store.root / "media" / "ab" / f"{'ab' * 32}.webp"
+    picture.touch()
+    os.utime(picture, (0, 0))
+    assert store.prune(keep=4) == []
+    assert picture.exists()

@@ -52,6 +52,17 @@ async def test_what_a_snapshot_came_without_is_no_failure(client: ServiceClient)
     assert (await client.get("/snapshot/manifest.json")).status_code == 422
 
 
+async def test_documents_of_a_snapshot_that_was_pruned_are_not_there(tmp_path: Path) -> None:
+    snapshot = promoted(tmp_path, write_tiny_pair_snapshot(tmp_path, files=DOCUMENTS))
+    async with in_process(tmp_path) as client:
+        await client.get("/snapshot/report")
+        folder = tmp_path / "snapshots" / snapshot
+        folder.chmod(0o755)
+        folder.rename(tmp_path / "pruned")
+        gone = await client.json("/snapshot/report", status=404)
+    assert gone["type"] == "urn:problem-type:magnet:unknown-document"
+
+
 async def test_documents_need_the_key(tmp_path: Path) -> None:
     promoted(tmp_path, write_tiny_pair_snapshot(tmp_path, files=DOCUMENTS))
     async with in_process(tmp_path, api_keys=SecretStr("ordinary")) as client:

@@ -25,7 +25,7 @@ DESCRIBED = {
     "SECURITY.md": "what is protected against whom, and how to report a weakness",
     "docker-compose.yml": "Redis, trainer and service together",
     "pyproject.toml": "the distribution, its dependencies with reasons, and the configuration of every tool",
-    "model_store/FORMAT.md": "the snapshot format, enough to write a reader in another language",
+    "model_store/FORMAT.md": "the snapshot format, enough to read and check one in another language",
     "service/console": "the page at `/`: HTML, style and modules, as the browser gets them",
     "service/LOG.md": "what was tried for speed, and what it gave",
     "tests": "mirrors the packages",
